@@ -1,0 +1,1 @@
+//! The memory broker: the executable specification of the contract.
