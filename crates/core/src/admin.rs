@@ -21,9 +21,7 @@ pub struct DeadFilter {
 impl DeadFilter {
     /// Whether a dead task's reason is meant.
     pub fn matches(&self, dead: &DeadLetter) -> bool {
-        self.reason
-            .as_ref()
-            .is_none_or(|reason| dead.reason.contains(reason.as_str()))
+        self.reason.as_ref().is_none_or(|reason| dead.reason.contains(reason.as_str()))
     }
 
     /// The most tasks meant.

@@ -48,15 +48,11 @@ pub fn spec(can: &Capabilities, spec: &QueueSpec) -> Result<()> {
         batch_max: _,
         payload_max,
     } = can;
-    spec.check()
-        .map_err(|why| invalid(DECLARE, why).on(&spec.name))?;
+    spec.check().map_err(|why| invalid(DECLARE, why).on(&spec.name))?;
     let refusal = if spec.ordering == Ordering::Key && *ordering == OrderingSupport::No {
         Some("this broker keeps no order".to_owned())
     } else if spec.lease > longest_lease(*lease) {
-        Some(format!(
-            "this broker's longest lease is {:?}",
-            longest_lease(*lease)
-        ))
+        Some(format!("this broker's longest lease is {:?}", longest_lease(*lease)))
     } else if *capacity == CapacitySupport::No && spec.capacity != Capacity::Unbounded {
         Some("this broker keeps no bound; declare the queue with capacity `unbounded`".to_owned())
     } else if *dead_letters == DeadLetterSupport::Queue && spec.dead_letters.queue.is_none() {
@@ -64,9 +60,7 @@ pub fn spec(can: &Capabilities, spec: &QueueSpec) -> Result<()> {
     } else if spec.retention.is_some() && !retention {
         Some("this broker has no retention per queue".to_owned())
     } else if spec.payload_bytes_max > *payload_max {
-        Some(format!(
-            "this broker's longest payload is {payload_max} bytes"
-        ))
+        Some(format!("this broker's longest payload is {payload_max} bytes"))
     } else {
         None
     };
@@ -82,20 +76,9 @@ fn longest_lease(lease: LeaseSupport) -> Duration {
 /// Admits a new task. `spec` is the queue's, where it is known.
 pub fn task(can: &Capabilities, spec: Option<&QueueSpec>, task: &NewTask) -> Result<()> {
     const ENQUEUE: Operation = Operation::Enqueue;
-    let NewTask {
-        id: _,
-        kind,
-        payload,
-        headers: _,
-        delay,
-        priority,
-        dedup,
-        ordering_key,
-    } = task;
+    let NewTask { id: _, kind, payload, headers: _, delay, priority, dedup, ordering_key } = task;
     task_shape(task)?;
-    let bound = spec.map_or(can.payload_max, |spec| {
-        spec.payload_bytes_max.min(can.payload_max)
-    });
+    let bound = spec.map_or(can.payload_max, |spec| spec.payload_bytes_max.min(can.payload_max));
     if payload.len() > bound {
         let size = payload.len();
         return Err(invalid(
@@ -107,10 +90,7 @@ pub fn task(can: &Capabilities, spec: Option<&QueueSpec>, task: &NewTask) -> Res
         return Err(unsupported(ENQUEUE, no_delay(can.delay, *delay)));
     }
     if *priority > can.priority_max.unwrap_or(0) {
-        return Err(unsupported(
-            ENQUEUE,
-            format!("this broker has no priority {priority}"),
-        ));
+        return Err(unsupported(ENQUEUE, format!("this broker has no priority {priority}")));
     }
     if let Some(dedup) = dedup {
         admit_dedup(can, dedup)?;
@@ -144,36 +124,18 @@ fn no_delay(can: Delay, asked: Duration) -> String {
 
 fn task_shape(task: &NewTask) -> Result<()> {
     let too_long = |text: &str, most: usize| text.is_empty() || text.len() > most;
-    let header_bytes: usize = task
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
+    let header_bytes: usize =
+        task.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     let dedup_key = task.dedup.as_ref().map(|dedup| dedup.key.as_str());
     let broken = if too_long(&task.kind, limits::KIND_BYTES_MAX) {
-        Some(format!(
-            "the kind must have 1 to {} bytes",
-            limits::KIND_BYTES_MAX
-        ))
-    } else if task
-        .ordering_key
-        .as_deref()
-        .is_some_and(|key| too_long(key, limits::KEY_BYTES_MAX))
-    {
-        Some(format!(
-            "the ordering key must have 1 to {} bytes",
-            limits::KEY_BYTES_MAX
-        ))
+        Some(format!("the kind must have 1 to {} bytes", limits::KIND_BYTES_MAX))
+    } else if task.ordering_key.as_deref().is_some_and(|key| too_long(key, limits::KEY_BYTES_MAX)) {
+        Some(format!("the ordering key must have 1 to {} bytes", limits::KEY_BYTES_MAX))
     } else if dedup_key.is_some_and(|key| too_long(key, limits::KEY_BYTES_MAX)) {
-        Some(format!(
-            "the dedup key must have 1 to {} bytes",
-            limits::KEY_BYTES_MAX
-        ))
+        Some(format!("the dedup key must have 1 to {} bytes", limits::KEY_BYTES_MAX))
     } else if task.headers.len() > limits::HEADERS_MAX || header_bytes > limits::HEADERS_BYTES_MAX {
         let (most, bytes) = (limits::HEADERS_MAX, limits::HEADERS_BYTES_MAX);
-        Some(format!(
-            "the headers are too many or too long; at most {most} with {bytes} bytes fit"
-        ))
+        Some(format!("the headers are too many or too long; at most {most} with {bytes} bytes fit"))
     } else {
         None
     };
@@ -187,30 +149,24 @@ fn admit_dedup(can: &Capabilities, dedup: &Dedup) -> Result<()> {
             Err(invalid(ENQUEUE, "a dedup window of zero keeps nothing out"))
         }
         (Unique::Window(window), Some(most)) if window <= most => Ok(()),
-        (Unique::Window(_), Some(most)) => Err(unsupported(
-            ENQUEUE,
-            format!("this broker's longest dedup window is {most:?}"),
-        )),
+        (Unique::Window(_), Some(most)) => {
+            Err(unsupported(ENQUEUE, format!("this broker's longest dedup window is {most:?}")))
+        }
         (Unique::Window(_), None) => Err(unsupported(ENQUEUE, "this broker has no dedup window")),
         (Unique::UntilDone, _) if can.dedup_until_done => Ok(()),
-        (Unique::UntilDone, _) => Err(unsupported(
-            ENQUEUE,
-            "this broker cannot keep a key until its task is done",
-        )),
+        (Unique::UntilDone, _) => {
+            Err(unsupported(ENQUEUE, "this broker cannot keep a key until its task is done"))
+        }
     }
 }
 
 /// Admits the options of a session.
 pub fn session(can: &Capabilities, options: &SessionOptions) -> Result<()> {
-    let SessionOptions {
-        membership,
-        holder: _,
-    } = options;
+    let SessionOptions { membership, holder: _ } = options;
     match membership {
-        Membership::Member(_) if !can.membership => Err(unsupported(
-            Operation::OpenSession,
-            "this broker shares out no partitions",
-        )),
+        Membership::Member(_) if !can.membership => {
+            Err(unsupported(Operation::OpenSession, "this broker shares out no partitions"))
+        }
         _ => Ok(()),
     }
 }
@@ -218,12 +174,7 @@ pub fn session(can: &Capabilities, options: &SessionOptions) -> Result<()> {
 /// Admits the options of a receive.
 pub fn receive(can: &Capabilities, options: &ReceiveOptions) -> Result<()> {
     const RECEIVE: Operation = Operation::Receive;
-    let ReceiveOptions {
-        limit,
-        wait,
-        lease,
-        per_key,
-    } = options;
+    let ReceiveOptions { limit, wait, lease, per_key } = options;
     if *limit == 0 || *per_key == 0 {
         return Err(invalid(RECEIVE, "limit and per_key must be at least 1"));
     }
@@ -235,10 +186,9 @@ pub fn receive(can: &Capabilities, options: &ReceiveOptions) -> Result<()> {
     }
     match lease {
         None => Ok(()),
-        Some(_) if !can.lease_per_receive => Err(unsupported(
-            RECEIVE,
-            "this broker takes the lease from its queue only",
-        )),
+        Some(_) if !can.lease_per_receive => {
+            Err(unsupported(RECEIVE, "this broker takes the lease from its queue only"))
+        }
         Some(lease) => lease_length(can, *lease, RECEIVE),
     }
 }
@@ -253,10 +203,7 @@ pub fn lease_length(can: &Capabilities, lease: Duration, operation: Operation) -
         ));
     }
     if lease > most {
-        return Err(unsupported(
-            operation,
-            format!("this broker's longest lease is {most:?}"),
-        ));
+        return Err(unsupported(operation, format!("this broker's longest lease is {most:?}")));
     }
     Ok(())
 }
@@ -269,10 +216,7 @@ pub fn verdict(can: &Capabilities, verdict: &Verdict) -> Result<()> {
             if can.retry_delay.allows(*after) {
                 return Ok(());
             }
-            Err(unsupported(
-                Operation::Settle,
-                no_delay(can.retry_delay, *after),
-            ))
+            Err(unsupported(Operation::Settle, no_delay(can.retry_delay, *after)))
         }
     }
 }
@@ -286,19 +230,16 @@ pub fn follow_ups(can: &Capabilities, same_queue: bool) -> Result<()> {
             Operation::Settle,
             "this broker settles and enqueues in one step in the same queue only",
         )),
-        AtomicScope::No => Err(unsupported(
-            Operation::Settle,
-            "this broker cannot settle and enqueue in one step",
-        )),
+        AtomicScope::No => {
+            Err(unsupported(Operation::Settle, "this broker cannot settle and enqueue in one step"))
+        }
     }
 }
 
 /// Cuts a text to the bytes that are kept with a task.
 pub fn cut_text(text: &mut String) {
     if text.len() > limits::TEXT_BYTES_MAX {
-        let end = (0..=limits::TEXT_BYTES_MAX)
-            .rev()
-            .find(|end| text.is_char_boundary(*end));
+        let end = (0..=limits::TEXT_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));
     }
 }

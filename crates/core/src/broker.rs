@@ -65,21 +65,14 @@ struct Inner {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Broker")
-            .field(&self.inner.parts.label)
-            .finish()
+        f.debug_tuple("Broker").field(&self.inner.parts.label).finish()
     }
 }
 
 impl Broker {
     /// A broker made of `parts`.
     pub fn new(parts: BrokerParts) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                parts,
-                specs: RwLock::default(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { parts, specs: RwLock::default() }) }
     }
 
     /// What it is called in logs and tables.
@@ -115,12 +108,8 @@ impl Broker {
     }
 
     fn lacks(&self, operation: Operation, what: &str) -> Error {
-        Error::new(
-            ErrorKind::Unsupported,
-            operation,
-            format!("{} {what}", self.label()),
-        )
-        .about("queues")
+        Error::new(ErrorKind::Unsupported, operation, format!("{} {what}", self.label()))
+            .about("queues")
     }
 
     /// Creates the queue, or finds it with the same spec. A different one is `Conflict`.
@@ -150,35 +139,28 @@ impl Broker {
         tasks: &[NewTask],
     ) -> Result<Vec<Result<Enqueued>>> {
         let spec = self.known_spec(queue).await;
-        let refused: Vec<Option<Error>> = tasks
-            .iter()
-            .map(|task| self.refusal(queue, spec.as_deref(), task))
-            .collect();
-        if refused.iter().all(Option::is_none) {
+        let refusal = |task| self.refusal(queue, spec.as_deref(), task);
+        let mut refusals = tasks.iter().enumerate().map(|(n, task)| (n, refusal(task)));
+        let Some((first, _)) = refusals.find(|(_, refused)| refused.is_some()) else {
             return self.enqueue_admitted(queue, tasks).await;
-        }
-        let admitted = tasks
-            .iter()
-            .zip(&refused)
-            .filter(|(_, refused)| refused.is_none());
+        };
+        let unrefused = std::iter::repeat_with(|| None).take(first);
+        let refused: Vec<Option<Error>> =
+            unrefused.chain(tasks.iter().skip(first).map(refusal)).collect();
+        let admitted = tasks.iter().zip(&refused).filter(|(_, refused)| refused.is_none());
         let admitted: Vec<NewTask> = admitted.map(|(task, _)| task.clone()).collect();
         let mut outcomes = self.enqueue_admitted(queue, &admitted).await?.into_iter();
         let merged = refused.into_iter().map(|refused| match refused {
             Some(error) => Some(Err(error)),
             None => outcomes.next(),
         });
-        merged
-            .map(|outcome| outcome.ok_or_else(|| short_answer(queue)))
-            .collect()
+        merged.map(|outcome| outcome.ok_or_else(|| short_answer(queue))).collect()
     }
 
     /// Enqueues one task.
     pub async fn enqueue_one(&self, queue: &QueueName, task: NewTask) -> Result<Enqueued> {
         let outcomes = self.enqueue(queue, std::slice::from_ref(&task)).await?;
-        outcomes
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| Err(short_answer(queue)))
+        outcomes.into_iter().next().unwrap_or_else(|| Err(short_answer(queue)))
     }
 
     fn refusal(
@@ -187,9 +169,7 @@ impl Broker {
         spec: Option<&QueueSpec>,
         task: &NewTask,
     ) -> Option<Error> {
-        admit::task(self.capabilities(), spec, task)
-            .err()
-            .map(|error| error.on(queue))
+        admit::task(self.capabilities(), spec, task).err().map(|error| error.on(queue))
     }
 
     async fn enqueue_admitted(
@@ -240,9 +220,7 @@ impl Broker {
                 return Err(error);
             }
         }
-        atomic
-            .settle_and_enqueue(queue, token, &with_cut_texts(verdict), follow_ups)
-            .await
+        atomic.settle_and_enqueue(queue, token, &with_cut_texts(verdict), follow_ups).await
     }
 
     /// Stops all work and makes what was acknowledged durable. Every later call is `Closed`.
@@ -251,21 +229,13 @@ impl Broker {
     }
 
     fn remember(&self, spec: Arc<QueueSpec>) {
-        let mut specs = self
-            .inner
-            .specs
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut specs = self.inner.specs.write().unwrap_or_else(PoisonError::into_inner);
         specs.insert(spec.name.clone(), spec);
     }
 
     async fn known_spec(&self, queue: &QueueName) -> Option<Arc<QueueSpec>> {
         let cached = {
-            let specs = self
-                .inner
-                .specs
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
+            let specs = self.inner.specs.read().unwrap_or_else(PoisonError::into_inner);
             specs.get(queue).cloned()
         };
         if cached.is_some() {
@@ -287,10 +257,7 @@ fn short_answer(queue: &QueueName) -> Error {
 pub(crate) fn with_cut_texts(verdict: &Verdict) -> Verdict {
     let mut verdict = verdict.clone();
     match &mut verdict {
-        Verdict::Retry {
-            error: Some(text), ..
-        }
-        | Verdict::DeadLetter { reason: text } => {
+        Verdict::Retry { error: Some(text), .. } | Verdict::DeadLetter { reason: text } => {
             admit::cut_text(text);
         }
         Verdict::Complete | Verdict::Retry { error: None, .. } | Verdict::Release { .. } => {}

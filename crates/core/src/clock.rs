@@ -76,13 +76,8 @@ pub struct SystemClock {
 impl SystemClock {
     /// Reads the wall clock now and follows the monotonic clock from here on.
     pub fn new() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            origin: Instant::now(),
-            origin_wall: Timestamp(wall.as_millis() as u64),
-        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { origin: Instant::now(), origin_wall: Timestamp(wall.as_millis() as u64) }
     }
 }
 
@@ -95,11 +90,7 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         // WHY: rounded down, so that a deadline is never seen as reached before it is.
-        Timestamp(
-            self.origin_wall
-                .0
-                .saturating_add(self.origin.elapsed().as_millis() as u64),
-        )
+        Timestamp(self.origin_wall.0.saturating_add(self.origin.elapsed().as_millis() as u64))
     }
 
     fn sleep_until(&self, until: Timestamp) -> Sleep {
@@ -134,14 +125,8 @@ struct Manual {
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn starting_at(start: Timestamp) -> Self {
-        let inner = Manual {
-            now: start,
-            sleepers: BTreeMap::new(),
-            next_sleeper: 0,
-        };
-        Self {
-            inner: Arc::new(Mutex::new(inner)),
-        }
+        let inner = Manual { now: start, sleepers: BTreeMap::new(), next_sleeper: 0 };
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// A clock that stands at 2026-01-01 00:00 UTC.
@@ -183,11 +168,7 @@ impl Clock for ManualClock {
     }
 
     fn sleep_until(&self, until: Timestamp) -> Sleep {
-        Box::pin(ManualSleep {
-            clock: self.clone(),
-            until,
-            place: None,
-        })
+        Box::pin(ManualSleep { clock: self.clone(), until, place: None })
     }
 }
 
@@ -231,14 +212,8 @@ mod tests {
     #[test]
     fn a_part_of_a_millisecond_counts_as_a_whole_one() {
         let start = Timestamp::from_millis(10);
-        assert_eq!(
-            start.plus(Duration::from_micros(1)),
-            Timestamp::from_millis(11)
-        );
-        assert_eq!(
-            start.plus(Duration::from_millis(1)),
-            Timestamp::from_millis(11)
-        );
+        assert_eq!(start.plus(Duration::from_micros(1)), Timestamp::from_millis(11));
+        assert_eq!(start.plus(Duration::from_millis(1)), Timestamp::from_millis(11));
         assert_eq!(start.plus(Duration::MAX), Timestamp::MAX);
     }
 

@@ -73,12 +73,7 @@ pub struct ReceiveOptions {
 impl ReceiveOptions {
     /// Up to `limit` tasks, at once or not at all, with the queue's lease and one task a key.
     pub fn up_to(limit: usize) -> Self {
-        Self {
-            limit,
-            wait: Duration::ZERO,
-            lease: None,
-            per_key: 1,
-        }
+        Self { limit, wait: Duration::ZERO, lease: None, per_key: 1 }
     }
 
     /// Waits this long for the first task.

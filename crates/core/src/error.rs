@@ -109,13 +109,7 @@ impl Error {
     /// An error of `kind` met while doing `operation`. `message` says what is wrong and what to do.
     pub fn new(kind: ErrorKind, operation: Operation, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self(Box::new(Inner {
-            kind,
-            operation,
-            subject: None,
-            message,
-            source: None,
-        }))
+        Self(Box::new(Inner { kind, operation, subject: None, message, source: None }))
     }
 
     /// Names the queue it is about.
@@ -158,10 +152,7 @@ impl Error {
 
     /// Whether the same call can succeed later with nothing changed by the caller.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self.0.kind,
-            ErrorKind::QueueFull | ErrorKind::DiskFull | ErrorKind::Unavailable
-        )
+        matches!(self.0.kind, ErrorKind::QueueFull | ErrorKind::DiskFull | ErrorKind::Unavailable)
     }
 }
 

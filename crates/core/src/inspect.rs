@@ -25,7 +25,7 @@ pub struct QueueStats {
     pub leased: u64,
     /// Dead tasks kept in this queue. Those moved to a named queue count there, as ready.
     pub dead: u64,
-    /// How long the oldest ready task has waited since it was enqueued.
+    /// How long the longest waiting ready task has been in the queue.
     pub oldest_ready: Option<Duration>,
     /// Whether the queue hands nothing out.
     pub paused: bool,

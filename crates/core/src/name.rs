@@ -34,19 +34,14 @@ fn broken_rule(name: &str) -> Option<String> {
         return Some("it is empty".into());
     }
     if name.len() > QUEUE_NAME_BYTES_MAX {
-        return Some(format!(
-            "it has {} bytes, at most {QUEUE_NAME_BYTES_MAX} fit",
-            name.len()
-        ));
+        return Some(format!("it has {} bytes, at most {QUEUE_NAME_BYTES_MAX} fit", name.len()));
     }
     if name.starts_with('.') {
         return Some("it starts with a dot".into());
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let stranger = name.chars().find(|c| !allowed(*c))?;
-    Some(format!(
-        "{stranger:?} is not allowed, only letters, digits, '_', '-' and '.' are"
-    ))
+    Some(format!("{stranger:?} is not allowed, only letters, digits, '_', '-' and '.' are"))
 }
 
 impl TryFrom<String> for QueueName {
@@ -100,11 +95,7 @@ mod tests {
         assert!(QueueName::new("a").is_ok());
         assert!(QueueName::new("dlq.failed_tasks").is_ok());
         assert!(QueueName::new("x".repeat(128)).is_ok());
-        assert!(
-            QueueName::new("x".repeat(129))
-                .unwrap_err()
-                .contains("129 bytes")
-        );
+        assert!(QueueName::new("x".repeat(129)).unwrap_err().contains("129 bytes"));
         assert!(QueueName::new("").is_err());
         assert!(QueueName::new(".hidden").is_err());
         assert!(QueueName::new("a/b").unwrap_err().contains("'/'"));

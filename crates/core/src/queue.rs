@@ -130,13 +130,7 @@ impl QueueSpec {
 
     /// Whether `other` asks for the same queue. Revisions are not compared.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        Self {
-            revision: 0,
-            ..self.clone()
-        } == Self {
-            revision: 0,
-            ..other.clone()
-        }
+        Self { revision: 0, ..self.clone() } == Self { revision: 0, ..other.clone() }
     }
 
     /// The first field in which `other` differs, by its name.
@@ -166,26 +160,17 @@ impl QueueSpec {
             ("dead_letters", *dead_letters == other.dead_letters),
             ("dedup_window", *dedup_window == other.dedup_window),
             ("retention", *retention == other.retention),
-            (
-                "payload_bytes_max",
-                *payload_bytes_max == other.payload_bytes_max,
-            ),
+            ("payload_bytes_max", *payload_bytes_max == other.payload_bytes_max),
             ("labels", *labels == other.labels),
         ];
-        fields
-            .into_iter()
-            .find(|(_, same)| !same)
-            .map(|(field, _)| field)
+        fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
     }
 
     /// Says what is wrong with the spec, if anything.
     pub fn check(&self) -> Result<(), String> {
         self.retry.check()?;
         if self.lease.is_zero() || self.lease > limits::LEASE_MAX {
-            return Err(format!(
-                "lease is {:?}; it must be above 0 and at most 12 h",
-                self.lease
-            ));
+            return Err(format!("lease is {:?}; it must be above 0 and at most 12 h", self.lease));
         }
         if self.capacity == Capacity::Bounded(0) {
             return Err("capacity is 0; use 1 or more, or `unbounded`".into());

@@ -31,11 +31,7 @@ impl fmt::Debug for Receiver {
 
 impl Receiver {
     pub(crate) fn new(broker: Broker, queue: QueueName, session: Arc<dyn Session>) -> Self {
-        Self {
-            broker,
-            queue,
-            session,
-        }
+        Self { broker, queue, session }
     }
 
     /// The queue it receives from.
@@ -54,12 +50,7 @@ impl Receiver {
         let capabilities = self.broker.capabilities();
         admit::receive(capabilities, options).map_err(|error| error.on(&self.queue))?;
         let limit = options.limit.min(capabilities.batch_max);
-        self.session
-            .receive(&ReceiveOptions {
-                limit,
-                ..options.clone()
-            })
-            .await
+        self.session.receive(&ReceiveOptions { limit, ..options.clone() }).await
     }
 
     /// Carries out verdicts, one outcome each, in order. If one of them is refused, none is
@@ -83,10 +74,7 @@ impl Receiver {
     /// Carries out one verdict.
     pub async fn settle_one(&self, token: &LeaseToken, verdict: Verdict) -> Result<Settled> {
         let outcomes = self.settle(&[(token.clone(), verdict)]).await?;
-        outcomes
-            .into_iter()
-            .next()
-            .ok_or_else(|| self.short_answer(Operation::Settle))
+        outcomes.into_iter().next().ok_or_else(|| self.short_answer(Operation::Settle))
     }
 
     /// Completes a task: the work is done.
@@ -111,10 +99,7 @@ impl Receiver {
     /// Gives one live lease this long from now.
     pub async fn extend_one(&self, token: &LeaseToken, length: Duration) -> Result<Settled> {
         let outcomes = self.extend(&[(token.clone(), length)]).await?;
-        outcomes
-            .into_iter()
-            .next()
-            .ok_or_else(|| self.short_answer(Operation::Extend))
+        outcomes.into_iter().next().ok_or_else(|| self.short_answer(Operation::Extend))
     }
 
     /// Ends the session. Every later call is `Closed`.

@@ -56,10 +56,7 @@ impl RetryPolicy {
             return Err("max_attempts is 0; at least 1 attempt is needed".into());
         }
         if !self.multiplier.is_finite() || self.multiplier < 1.0 {
-            return Err(format!(
-                "multiplier is {}; it must be 1.0 or more",
-                self.multiplier
-            ));
+            return Err(format!("multiplier is {}; it must be 1.0 or more", self.multiplier));
         }
         if self.max_delay < self.initial_delay {
             return Err("max_delay is shorter than initial_delay".into());
@@ -107,55 +104,36 @@ mod tests {
     use super::*;
 
     fn policy(jitter: Jitter) -> RetryPolicy {
-        RetryPolicy {
-            jitter,
-            ..RetryPolicy::default()
-        }
+        RetryPolicy { jitter, ..RetryPolicy::default() }
     }
 
     fn waits(jitter: Jitter, random: f64) -> Vec<u64> {
         let policy = policy(jitter);
-        (1..=12)
-            .map(|n| policy.delay(n, random, None).as_millis() as u64)
-            .collect()
+        (1..=12).map(|n| policy.delay(n, random, None).as_millis() as u64).collect()
     }
 
     /// Golden values of `floor(random * min(900_000, 1_000 * 2^(n-1)))`, worked out by hand.
     #[test]
     fn full_jitter_matches_the_formula() {
-        let half = [
-            500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 450000, 450000,
-        ];
+        let half =
+            [500, 1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 450000, 450000];
         assert_eq!(waits(Jitter::Full, 0.5), half);
         assert_eq!(waits(Jitter::Full, 0.0), [0; 12]);
-        assert_eq!(
-            policy(Jitter::Full).delay(1, 0.999_999, None),
-            Duration::from_millis(999)
-        );
-        assert_eq!(
-            policy(Jitter::Full).delay(3, 0.333_333, None),
-            Duration::from_millis(1333)
-        );
+        assert_eq!(policy(Jitter::Full).delay(1, 0.999_999, None), Duration::from_millis(999));
+        assert_eq!(policy(Jitter::Full).delay(3, 0.333_333, None), Duration::from_millis(1333));
     }
 
     #[test]
     fn no_jitter_grows_to_the_cap() {
-        let grown = [
-            1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 900000, 900000,
-        ];
+        let grown =
+            [1000, 2000, 4000, 8000, 16000, 32000, 64000, 128000, 256000, 512000, 900000, 900000];
         assert_eq!(waits(Jitter::None, 0.7), grown);
     }
 
     #[test]
     fn equal_jitter_keeps_half() {
-        assert_eq!(
-            policy(Jitter::Equal).delay(4, 0.0, None),
-            Duration::from_millis(4000)
-        );
-        assert_eq!(
-            policy(Jitter::Equal).delay(4, 0.5, None),
-            Duration::from_millis(6000)
-        );
+        assert_eq!(policy(Jitter::Equal).delay(4, 0.0, None), Duration::from_millis(4000));
+        assert_eq!(policy(Jitter::Equal).delay(4, 0.5, None), Duration::from_millis(6000));
     }
 
     #[test]
@@ -164,42 +142,24 @@ mod tests {
         assert_eq!(policy.delay(1, 0.0, None), Duration::from_secs(1));
         assert_eq!(policy.delay(1, 0.5, None), Duration::from_secs(2));
         let previous = Some(Duration::from_secs(10));
-        assert_eq!(
-            policy.delay(2, 0.5, previous),
-            Duration::from_millis(15_500)
-        );
+        assert_eq!(policy.delay(2, 0.5, previous), Duration::from_millis(15_500));
         let long = Some(Duration::from_secs(3600));
         assert_eq!(policy.delay(9, 0.9, long), Duration::from_secs(900));
     }
 
     #[test]
     fn a_far_retry_does_not_overflow() {
-        assert_eq!(
-            policy(Jitter::None).delay(u32::MAX, 0.5, None),
-            Duration::from_secs(900)
-        );
-        assert_eq!(
-            policy(Jitter::None).delay(0, 0.5, None),
-            Duration::from_secs(1)
-        );
+        assert_eq!(policy(Jitter::None).delay(u32::MAX, 0.5, None), Duration::from_secs(900));
+        assert_eq!(policy(Jitter::None).delay(0, 0.5, None), Duration::from_secs(1));
     }
 
     #[test]
     fn a_policy_that_cannot_work_says_why() {
-        let broken = RetryPolicy {
-            max_attempts: 0,
-            ..RetryPolicy::default()
-        };
+        let broken = RetryPolicy { max_attempts: 0, ..RetryPolicy::default() };
         assert!(broken.check().unwrap_err().contains("max_attempts"));
-        let broken = RetryPolicy {
-            multiplier: 0.5,
-            ..RetryPolicy::default()
-        };
+        let broken = RetryPolicy { multiplier: 0.5, ..RetryPolicy::default() };
         assert!(broken.check().unwrap_err().contains("multiplier"));
-        let broken = RetryPolicy {
-            max_delay: Duration::ZERO,
-            ..RetryPolicy::default()
-        };
+        let broken = RetryPolicy { max_delay: Duration::ZERO, ..RetryPolicy::default() };
         assert!(broken.check().unwrap_err().contains("max_delay"));
     }
 }

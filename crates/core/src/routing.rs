@@ -19,9 +19,7 @@ impl Partitions {
         match count {
             0 => Err("a queue needs at least 1 partition, not 0".into()),
             1..=PARTITIONS_MAX => Ok(Self(count)),
-            _ => Err(format!(
-                "{count} partitions are too many; at most {PARTITIONS_MAX} fit"
-            )),
+            _ => Err(format!("{count} partitions are too many; at most {PARTITIONS_MAX} fit")),
         }
     }
 
@@ -73,9 +71,7 @@ impl Router {
 /// FNV-1a, 32 bits. Offset basis and prime from
 /// <https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>.
 pub fn fnv1a_32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 fn hash(key: &[u8], partitions: Partitions) -> u32 {
@@ -133,9 +129,7 @@ mod tests {
     #[test]
     fn without_a_key_partitions_take_turns() {
         let partitions = Partitions::new(3).unwrap();
-        let turns: Vec<u32> = (0..6)
-            .map(|n| Router::Hash.route(None, n, partitions))
-            .collect();
+        let turns: Vec<u32> = (0..6).map(|n| Router::Hash.route(None, n, partitions)).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
         assert_eq!(Router::RoundRobin.route(Some("any"), 4, partitions), 1);
     }
@@ -156,11 +150,7 @@ mod tests {
             .map(|(_, new)| new)
             .collect();
         assert!(moved.iter().all(|new| *new == 9));
-        assert!(
-            (1_700..2_300).contains(&moved.len()),
-            "{} of 20,000 moved",
-            moved.len()
-        );
+        assert!((1_700..2_300).contains(&moved.len()), "{} of 20,000 moved", moved.len());
     }
 
     #[test]

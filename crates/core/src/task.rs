@@ -91,10 +91,7 @@ impl NewTask {
 
     /// Keeps a second task with the same key out of the queue.
     pub fn dedup(mut self, key: impl Into<String>, unique: Unique) -> Self {
-        self.dedup = Some(Dedup {
-            key: key.into(),
-            unique,
-        });
+        self.dedup = Some(Dedup { key: key.into(), unique });
         self
     }
 

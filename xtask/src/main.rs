@@ -1,0 +1,2 @@
+//! Tidegate's own tools.
+fn main() {}
