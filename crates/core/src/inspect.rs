@@ -25,7 +25,8 @@ pub struct QueueStats {
     pub leased: u64,
     /// Dead tasks kept in this queue. Those moved to a named queue count there, as ready.
     pub dead: u64,
-    /// How long the longest waiting ready task has been in the queue.
+    /// How long the task that has been available longest has waited for a worker. `None` if none
+    /// is: those behind a blocked key are not.
     pub oldest_ready: Option<Duration>,
     /// Whether the queue hands nothing out.
     pub paused: bool,

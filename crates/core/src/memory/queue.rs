@@ -27,9 +27,8 @@ pub(super) struct Queue {
     lanes: BTreeMap<Lane, LaneState>,
     /// Ready, scheduled and leased tasks.
     live: u64,
-    /// Lanes that can be received from: the highest priority first, then the longest available.
-    available: BTreeSet<(Reverse<u8>, u64, Lane)>,
-    next_turn: u64,
+    /// Lanes that can be received from, in their turns.
+    available: BTreeSet<(Turn, Lane)>,
     dedup: HashMap<String, KeyHeld>,
     dedup_ends: BTreeSet<(Timestamp, String)>,
     /// Fences whose delivery is over, and what a settle with them answers.
@@ -43,7 +42,17 @@ struct LaneState {
     tasks: BTreeMap<u64, u64>,
     leased: usize,
     /// Where it stands among the available, if it is one.
-    turn: Option<(Reverse<u8>, u64)>,
+    turn: Option<Turn>,
+}
+
+/// Who is handed out first: the highest priority, then the longest available, then the lowest
+/// sequence. It says nothing of what else is in the queue, so that it can be rebuilt from a log of
+/// which the beginning is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    priority: Reverse<u8>,
+    since: Timestamp,
+    sequence: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +82,6 @@ impl Queue {
             lanes: BTreeMap::new(),
             live: 0,
             available: BTreeSet::new(),
-            next_turn: 0,
             dedup: HashMap::new(),
             dedup_ends: BTreeSet::new(),
             over: HashMap::new(),
@@ -102,7 +110,7 @@ impl Queue {
     }
 
     /// Puts a live or dead entry in.
-    pub(super) fn insert(&mut self, entry: Entry) {
+    pub(super) fn insert(&mut self, entry: Entry, now: Timestamp) {
         let lane = self.lane_of(&entry);
         if !matches!(entry.condition, Condition::Dead(_)) {
             let state = self.lanes.entry(lane.clone()).or_default();
@@ -110,11 +118,11 @@ impl Queue {
             self.live += 1;
         }
         self.tasks.insert(entry.sequence, entry);
-        self.refresh(&lane);
+        self.refresh(&lane, now);
     }
 
     /// Takes an entry out, whatever its state.
-    pub(super) fn remove(&mut self, sequence: u64) -> Option<Entry> {
+    pub(super) fn remove(&mut self, sequence: u64, now: Timestamp) -> Option<Entry> {
         let entry = self.tasks.remove(&sequence)?;
         let lane = self.lane_of(&entry);
         self.live -= u64::from(!matches!(entry.condition, Condition::Dead(_)));
@@ -122,12 +130,12 @@ impl Queue {
             state.tasks.remove(&entry.place);
             state.leased -= usize::from(matches!(entry.condition, Condition::Leased { .. }));
         }
-        self.refresh(&lane);
+        self.refresh(&lane, now);
         Some(entry)
     }
 
-    /// Gives a live entry another live condition.
-    pub(super) fn set_condition(&mut self, sequence: u64, condition: Condition) {
+    /// Gives a live entry another live condition, as of `now`.
+    pub(super) fn set_condition(&mut self, sequence: u64, condition: Condition, now: Timestamp) {
         let Some(entry) = self.tasks.get_mut(&sequence) else {
             return;
         };
@@ -141,12 +149,12 @@ impl Queue {
         if let Some(state) = self.lanes.get_mut(&lane) {
             state.leased = state.leased + usize::from(is_leased) - usize::from(was_leased);
         }
-        self.refresh(&lane);
+        self.refresh(&lane, now);
     }
 
     /// Works out whether a lane is available: none of its tasks leased and its first one ready.
     /// One that stays available keeps its turn.
-    fn refresh(&mut self, lane: &Lane) {
+    fn refresh(&mut self, lane: &Lane, now: Timestamp) {
         let Some(state) = self.lanes.get_mut(lane) else {
             return;
         };
@@ -154,15 +162,15 @@ impl Queue {
         let head = first.filter(|entry| state.leased == 0 && entry.condition == Condition::Ready);
         match (head, state.turn) {
             (Some(head), None) => {
-                let turn = (Reverse(head.new.priority), self.next_turn);
-                self.next_turn += 1;
+                let priority = Reverse(head.new.priority);
+                let turn = Turn { priority, since: now, sequence: head.sequence };
                 state.turn = Some(turn);
-                self.available.insert((turn.0, turn.1, lane.clone()));
+                self.available.insert((turn, lane.clone()));
                 self.ready.notify_additional(1);
             }
             (None, Some(turn)) => {
                 state.turn = None;
-                self.available.remove(&(turn.0, turn.1, lane.clone()));
+                self.available.remove(&(turn, lane.clone()));
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
@@ -174,7 +182,7 @@ impl Queue {
     /// The sequences that a receive would hand out next.
     pub(super) fn next_up(&self, limit: usize, per_key: usize) -> Vec<u64> {
         let mut sequences = Vec::new();
-        for (_, _, lane) in &self.available {
+        for (_, lane) in &self.available {
             if sequences.len() >= limit {
                 break;
             }
@@ -182,6 +190,11 @@ impl Queue {
             sequences.extend(self.ready_head(lane).take(room));
         }
         sequences
+    }
+
+    /// Since when the longest available lane has been available.
+    pub(super) fn oldest_available(&self) -> Option<Timestamp> {
+        self.available.iter().map(|(turn, _)| turn.since).min()
     }
 
     fn ready_head(&self, lane: &Lane) -> impl Iterator<Item = u64> {

@@ -80,11 +80,11 @@ impl Store {
         };
         let leased = matches!(entry.condition, Condition::Leased { .. });
         if !leased && queue.drop_at(entry).is_some_and(|drop_at| drop_at <= at) {
-            return self.drop_task(name, sequence);
+            return self.drop_task(name, sequence, at);
         }
         match entry.condition {
             Condition::Scheduled { due } if due <= at => {
-                queue.set_condition(sequence, Condition::Ready);
+                queue.set_condition(sequence, Condition::Ready, at);
             }
             Condition::Leased { until, .. } if until <= at => self.lease_ended(name, sequence, at),
             _ => {}
@@ -115,19 +115,19 @@ impl Store {
             Duration::ZERO => Condition::Ready,
             after => Condition::Scheduled { due: now.plus(after) },
         };
-        queue.set_condition(sequence, condition);
+        queue.set_condition(sequence, condition, now);
         let drop_at = queue.tasks.get(&sequence).and_then(|entry| queue.drop_at(entry));
         if drop_at.is_some_and(|drop_at| drop_at <= now) {
-            return self.drop_task(name, sequence);
+            return self.drop_task(name, sequence, now);
         }
         self.set_timer(name, sequence);
     }
 
-    fn drop_task(&mut self, name: &QueueName, sequence: u64) {
+    fn drop_task(&mut self, name: &QueueName, sequence: u64, now: Timestamp) {
         let Some(queue) = self.queues.get_mut(name) else {
             return;
         };
-        if let Some(entry) = queue.remove(sequence) {
+        if let Some(entry) = queue.remove(sequence, now) {
             queue.free_key(&entry);
         }
     }
@@ -239,7 +239,7 @@ impl Store {
         if let Some(dedup) = &task.dedup {
             queue.hold_key(dedup, &entry, now);
         }
-        queue.insert(entry);
+        queue.insert(entry, now);
         self.numbers = sequence;
         self.set_timer(name, sequence);
         Ok(Enqueued { id: task.id, sequence, deduplicated: false })
@@ -279,7 +279,7 @@ impl Store {
         entry.settled = false;
         let task = entry.to_task(name);
         let token = Fenced { queue: queue.id, sequence, fence }.to_token();
-        queue.set_condition(sequence, Condition::Leased { until, session });
+        queue.set_condition(sequence, Condition::Leased { until, session }, now);
         self.set_timer(name, sequence);
         Some(Lease { task, token, until, duration })
     }
@@ -366,7 +366,7 @@ impl Store {
             return;
         };
         match verdict {
-            Verdict::Complete => self.drop_task(name, sequence),
+            Verdict::Complete => self.drop_task(name, sequence, now),
             Verdict::Release { after } => {
                 entry.uncounted = entry.uncounted.saturating_add(1);
                 self.come_back(name, sequence, *after, now);
@@ -400,7 +400,7 @@ impl Store {
             return Settled::Lost(Lost::Expired);
         };
         let until = now.plus(length);
-        queue.set_condition(fenced.sequence, Condition::Leased { until, session });
+        queue.set_condition(fenced.sequence, Condition::Leased { until, session }, now);
         self.set_timer(name, fenced.sequence);
         Settled::Done { state: State::Leased }
     }
@@ -493,7 +493,7 @@ impl Store {
             return;
         };
         let target = queue.spec.dead_letters.queue.clone();
-        let Some(mut entry) = queue.remove(sequence) else {
+        let Some(mut entry) = queue.remove(sequence, now) else {
             return;
         };
         queue.free_key(&entry);
@@ -512,7 +512,7 @@ impl Store {
             }
             None => {
                 entry.condition = Condition::Dead(dead);
-                queue_insert(&mut self.queues, name, entry);
+                queue_insert(&mut self.queues, name, entry, now);
                 self.set_timer(name, sequence);
             }
         }
@@ -528,7 +528,7 @@ impl Store {
             let key = entry.new.ordering_key.as_deref();
             entry.partition = queue.spec.router.route(key, sequence, queue.spec.partitions);
         }
-        queue_insert(&mut self.queues, name, entry);
+        queue_insert(&mut self.queues, name, entry, now);
         self.set_timer(name, sequence);
     }
 
@@ -546,7 +546,7 @@ impl Store {
             let Some(queue) = self.queues.get_mut(&lies_in) else {
                 continue;
             };
-            let Some(mut entry) = queue.remove(sequence) else {
+            let Some(mut entry) = queue.remove(sequence, now) else {
                 continue;
             };
             entry.moved = None;
@@ -559,9 +559,14 @@ impl Store {
     }
 }
 
-fn queue_insert(queues: &mut BTreeMap<QueueName, Queue>, name: &QueueName, entry: Entry) {
+fn queue_insert(
+    queues: &mut BTreeMap<QueueName, Queue>,
+    name: &QueueName,
+    entry: Entry,
+    now: Timestamp,
+) {
     if let Some(queue) = queues.get_mut(name) {
-        queue.insert(entry);
+        queue.insert(entry, now);
     }
 }
 

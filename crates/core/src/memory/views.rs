@@ -86,21 +86,21 @@ impl Admin for Memory {
     }
 
     async fn purge(&self, queue: &QueueName) -> Result<u64> {
-        self.command(ADMINISTER, |store, _| {
+        self.command(ADMINISTER, |store, now| {
             let found = store.queue_mut(queue, ADMINISTER)?;
             let live = |entry: &&Entry| entry.state() != State::Dead;
             let live: Vec<u64> = found.tasks.values().filter(live).map(|e| e.sequence).collect();
-            live.iter().for_each(|sequence| drop(found.remove(*sequence)));
+            live.iter().for_each(|sequence| drop(found.remove(*sequence, now)));
             found.free_all_keys();
             Ok(live.len() as u64)
         })
     }
 
     async fn purge_dead(&self, queue: &QueueName, filter: &DeadFilter) -> Result<u64> {
-        self.command(ADMINISTER, |store, _| {
+        self.command(ADMINISTER, |store, now| {
             let dead = store.dead_at_rest(queue, filter)?;
             for (lies_in, sequence) in &dead {
-                store.queue_mut(lies_in, ADMINISTER)?.remove(*sequence);
+                store.queue_mut(lies_in, ADMINISTER)?.remove(*sequence, now);
             }
             Ok(dead.len() as u64)
         })
@@ -125,15 +125,15 @@ impl Admin for Memory {
 impl Store {
     fn stats(&self, name: &QueueName, now: Timestamp) -> Result<QueueStats> {
         let queue = self.queue(name, INSPECT)?;
-        let mut stats = QueueStats { paused: queue.paused, ..QueueStats::default() };
+        let mut stats = QueueStats {
+            paused: queue.paused,
+            oldest_ready: queue.oldest_available().map(|since| now.since(since)),
+            ..QueueStats::default()
+        };
         for entry in queue.tasks.values() {
             match entry.condition {
                 Condition::Scheduled { .. } => stats.scheduled += 1,
-                Condition::Ready => {
-                    let waited = now.since(entry.entered_at);
-                    stats.oldest_ready = stats.oldest_ready.max(Some(waited));
-                    stats.ready += 1;
-                }
+                Condition::Ready => stats.ready += 1,
                 Condition::Leased { .. } => stats.leased += 1,
                 Condition::Dead(_) => stats.dead += 1,
             }
@@ -160,7 +160,9 @@ impl Store {
             entry.dead_letter().is_some_and(|dead| filter.matches(dead))
         };
         let mut dead: Vec<_> = all.filter(wanted).collect();
-        dead.sort_by_key(|(_, entry)| entry.place);
+        dead.sort_by_key(|(_, entry)| {
+            entry.dead_letter().map(|dead| (dead.died_at, entry.sequence))
+        });
         let dead = dead.into_iter().take(filter.limit());
         Ok(dead.map(|(lies_in, entry)| (lies_in.clone(), entry.sequence)).collect())
     }
