@@ -11,8 +11,6 @@ use crate::task::{DeadLetter, NewTask, Task};
 pub(super) struct Entry {
     pub(super) new: NewTask,
     pub(super) sequence: u64,
-    /// Orders it among the tasks of its lane, and the dead by their death.
-    pub(super) place: u64,
     pub(super) partition: u32,
     pub(super) deliveries: u32,
     /// Deliveries that do not count as attempts.
@@ -59,6 +57,11 @@ impl Entry {
             Condition::Leased { .. } => State::Leased,
             Condition::Dead(_) => State::Dead,
         }
+    }
+
+    /// Orders it among the tasks of its lane.
+    pub(super) fn place(&self) -> (Timestamp, u64) {
+        (self.entered_at, self.sequence)
     }
 
     /// Why it died, whether it lies here as dead or was moved here.

@@ -39,7 +39,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct LaneState {
     /// The sequences of its tasks by place. The dead are not among them.
-    tasks: BTreeMap<u64, u64>,
+    tasks: BTreeMap<(Timestamp, u64), u64>,
     leased: usize,
     /// Where it stands among the available, if it is one.
     turn: Option<Turn>,
@@ -114,7 +114,7 @@ impl Queue {
         let lane = self.lane_of(&entry);
         if !matches!(entry.condition, Condition::Dead(_)) {
             let state = self.lanes.entry(lane.clone()).or_default();
-            state.tasks.insert(entry.place, entry.sequence);
+            state.tasks.insert(entry.place(), entry.sequence);
             self.live += 1;
         }
         self.tasks.insert(entry.sequence, entry);
@@ -127,7 +127,7 @@ impl Queue {
         let lane = self.lane_of(&entry);
         self.live -= u64::from(!matches!(entry.condition, Condition::Dead(_)));
         if let Some(state) = self.lanes.get_mut(&lane) {
-            state.tasks.remove(&entry.place);
+            state.tasks.remove(&entry.place());
             state.leased -= usize::from(matches!(entry.condition, Condition::Leased { .. }));
         }
         self.refresh(&lane, now);

@@ -224,7 +224,6 @@ impl Store {
         let entry = Entry {
             new: task.clone(),
             sequence,
-            place: sequence,
             partition: queue.spec.router.route(key, sequence, queue.spec.partitions),
             deliveries: 0,
             uncounted: 0,
@@ -488,7 +487,6 @@ impl Store {
     // Death.
 
     fn die(&mut self, name: &QueueName, sequence: u64, reason: String, now: Timestamp) {
-        let place = self.number();
         let Some(queue) = self.queues.get_mut(name) else {
             return;
         };
@@ -497,7 +495,6 @@ impl Store {
             return;
         };
         queue.free_key(&entry);
-        entry.place = place;
         let dead = DeadLetter {
             source: name.clone(),
             reason,
@@ -542,7 +539,6 @@ impl Store {
             let Some(source) = source.filter(|source| self.queues.contains_key(source)) else {
                 continue;
             };
-            let place = self.number();
             let Some(queue) = self.queues.get_mut(&lies_in) else {
                 continue;
             };
@@ -550,7 +546,6 @@ impl Store {
                 continue;
             };
             entry.moved = None;
-            entry.place = place;
             entry.settled = true;
             self.enter(&source, entry, now);
             moved += 1;
