@@ -1,5 +1,7 @@
 //! A task in a worker's hands, and what the worker decides about it.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,18 +14,80 @@ use crate::task::Task;
 /// A token of a timed lease is good in any session and after a restart; one of a connection lease
 /// only in the session that issued it. A settle or extend with a token older than the newest
 /// delivery is refused as [`Settled::Lost`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LeaseToken(Bytes);
+#[derive(Clone)]
+pub struct LeaseToken(TokenBytes);
+
+/// Short tokens are kept in place: one is made, copied and dropped for every delivery.
+#[derive(Clone)]
+enum TokenBytes {
+    Inline { len: u8, bytes: [u8; INLINE_BYTES] },
+    Heap(Bytes),
+}
+
+const INLINE_BYTES: usize = 46;
 
 impl LeaseToken {
     /// The token with these bytes, as a driver issued it.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
-        Self(bytes.into())
+        let bytes = bytes.into();
+        match Self::inline(&bytes) {
+            Some(inline) => Self(inline),
+            None => Self(TokenBytes::Heap(bytes)),
+        }
+    }
+
+    /// The token with these bytes, copied.
+    pub fn from_slice(bytes: &[u8]) -> Self {
+        let heap = || TokenBytes::Heap(Bytes::copy_from_slice(bytes));
+        Self(Self::inline(bytes).unwrap_or_else(heap))
+    }
+
+    fn inline(from: &[u8]) -> Option<TokenBytes> {
+        let mut bytes = [0; INLINE_BYTES];
+        bytes.get_mut(..from.len())?.copy_from_slice(from);
+        Some(TokenBytes::Inline { len: from.len() as u8, bytes })
     }
 
     /// The bytes of the token.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            TokenBytes::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            TokenBytes::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for LeaseToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseToken(")?;
+        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+impl PartialEq for LeaseToken {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for LeaseToken {}
+
+impl Hash for LeaseToken {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl PartialOrd for LeaseToken {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for LeaseToken {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
     }
 }
 
@@ -93,8 +157,8 @@ impl State {
     }
 }
 
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
@@ -125,12 +189,27 @@ pub enum Lost {
     NotFound,
 }
 
-impl std::fmt::Display for Lost {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Expired => "its time ran out",
             Self::Superseded => "the task was handed out again",
             Self::NotFound => "the task is no longer there",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_keeps_its_bytes_whatever_their_number() {
+        for len in [0, 1, INLINE_BYTES, INLINE_BYTES + 1, 512] {
+            let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let token = LeaseToken::from_slice(&bytes);
+            assert_eq!(token.as_bytes(), bytes);
+            assert_eq!(token, LeaseToken::from_bytes(bytes));
+        }
     }
 }

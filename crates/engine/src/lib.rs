@@ -1,10 +1,45 @@
 //! The embedded durable engine of Tidegate.
+//!
+//! Three parts that never mix: [`state`] is pure and knows the queues, [`log`] turns what happens
+//! into frames in segments, and [`shell`] stands between callers and the state. `commit` makes
+//! frames durable; `flusher`, `janitor` and `timekeeper` are the threads. `driver`, `session` and
+//! `views` are the contract's face. Only `disk` touches files.
+#![expect(rustdoc::private_intra_doc_links, reason = "the map of a private house")]
+
+mod commit;
+mod disk;
+mod driver;
+mod engine;
+mod flusher;
+mod janitor;
+mod log;
+mod logtime;
+mod poison;
+mod position;
+mod session;
+mod shell;
+mod state;
+mod timekeeper;
+mod token;
+mod views;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::{Broker, Clock, Error, ErrorKind, Operation, Result, SystemClock};
+use tidegate_core::capabilities::{
+    AtomicScope, CapacitySupport, Completion, DeadLetterSupport, Delay, DeliveryCount, Fencing,
+    LeaseSupport, OrderingSupport, ReleaseCost,
+};
+use tidegate_core::{
+    Broker, BrokerParts, Capabilities, Clock, Error, ErrorKind, Operation, Result, SystemClock,
+    limits,
+};
+
+use disk::{Disk, RealDisk};
+use driver::EngineDriver;
+use engine::Engine;
+use log::spares::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 
 /// When an acknowledged change is on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,9 +60,12 @@ pub struct Options {
     pub path: PathBuf,
     /// When an acknowledged change is on the disk.
     pub durability: Durability,
-    /// Payloads of ready tasks are kept in memory up to this many bytes; beyond, they are read
-    /// from the disk when they are received. Default: 256 MiB.
+    /// Payloads are kept in memory up to this many bytes; beyond, they are read from the disk when
+    /// their tasks are received. Default: 256 MiB.
     pub payload_memory_bytes: u64,
+    /// Bytes of the log's first segments; they grow to 64 MiB as the log does. Default: 4 MiB.
+    /// Smaller ones, for tests, never grow.
+    pub segment_bytes: u32,
     /// The time the engine goes by.
     pub clock: Arc<dyn Clock>,
 }
@@ -38,15 +76,72 @@ impl Options {
         Self {
             path: path.as_ref().to_owned(),
             durability: Durability::Always,
-            payload_memory_bytes: 256 * 1024 * 1024,
+            payload_memory_bytes: 256 << 20,
+            segment_bytes: SEGMENT_BYTES_MIN,
             clock: Arc::new(SystemClock::new()),
         }
     }
+
+    fn check(&self) -> Result<()> {
+        let fits = (SEGMENT_SMALLEST..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes);
+        let broken = if !fits {
+            Some(format!("segment_bytes must be {SEGMENT_SMALLEST} to {SEGMENT_BYTES_MAX}"))
+        } else if self.durability == Durability::Interval(Duration::ZERO) {
+            Some("an interval of zero is `always`; say so".to_owned())
+        } else {
+            None
+        };
+        broken.map_or(Ok(()), |why| Err(Error::new(ErrorKind::Invalid, Operation::Open, why)))
+    }
 }
 
-/// Opens the engine in a directory, or makes it.
+/// The smallest segment: one that still holds a few frames.
+const SEGMENT_SMALLEST: u32 = 16 << 10;
+
+/// Opens the engine in a directory, or makes it. One process at a time can hold a directory; a
+/// second one is told which does (`Locked`). The thread is blocked while the log is read.
+///
+/// # Errors
+/// `Locked`; `Format` for a log that a newer version wrote; `Corrupt` if a part of the log is
+/// missing; `Unavailable` if the directory cannot be used; `Invalid` for options that make no
+/// sense.
 pub async fn open(options: Options) -> Result<Broker> {
-    let why = "the engine is not written yet";
-    Err(Error::new(ErrorKind::Unsupported, Operation::Open, why)
-        .about(format!("{:?}", options.path)))
+    options.check()?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let engine = Arc::new(Engine::open(&options, &disk)?);
+    let driver = Arc::new(EngineDriver::new(engine));
+    Ok(Broker::new(BrokerParts {
+        label: format!("embedded:{}", options.path.display()),
+        driver: driver.clone(),
+        inspect: Some(driver.clone()),
+        admin: Some(driver.clone()),
+        atomic: Some(driver),
+        clock: options.clock,
+    }))
+}
+
+/// What the engine can do: all of the contract.
+pub fn capabilities() -> Capabilities {
+    Capabilities {
+        delay: Delay::UpTo(limits::DELAY_MAX),
+        retry_delay: Delay::UpTo(limits::DELAY_MAX),
+        priority_max: Some(u8::MAX),
+        dedup_window_max: Some(limits::DEDUP_WINDOW_MAX),
+        dedup_until_done: true,
+        ordering: OrderingSupport::PerKey,
+        lease: LeaseSupport::Timed(limits::LEASE_MAX),
+        lease_per_receive: true,
+        fencing: Fencing::Enforced,
+        release: ReleaseCost::KeepsAttempt,
+        deliveries: DeliveryCount::Counted,
+        completion: Completion::Final,
+        dead_letters: DeadLetterSupport::StateOrQueue,
+        capacity: CapacitySupport::Exact,
+        atomic: AtomicScope::SameBroker,
+        membership: false,
+        durable: true,
+        retention: true,
+        batch_max: limits::BATCH_TASKS_MAX,
+        payload_max: limits::PAYLOAD_BYTES_MAX,
+    }
 }

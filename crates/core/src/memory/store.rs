@@ -318,6 +318,7 @@ impl Store {
             None => Some(Settled::Lost(Lost::NotFound)),
             Some(entry) if entry.fence != fenced.fence => Some(Settled::Lost(Lost::Superseded)),
             Some(entry) if entry.settled => Some(Settled::Lost(Lost::NotFound)),
+            Some(entry) if entry.state() == State::Dead => Some(Settled::Lost(Lost::Expired)),
             Some(_) => None,
         }
     }

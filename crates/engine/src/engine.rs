@@ -1,0 +1,332 @@
+//! An open engine: the shell with its threads, from the open to the close.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tidegate_core::{Bytes, Capabilities, Error, ErrorKind, Operation, Result};
+
+use crate::commit::Commit;
+use crate::disk::{Disk, DiskLock};
+use crate::log::recovery::{Recovered, recover};
+use crate::log::segment::{Segment, SegmentHeader, segment_path, spare_number, spare_path};
+use crate::log::spares::Spares;
+use crate::log::{Log, Tail, record};
+use crate::logtime::LogTime;
+use crate::position::Position;
+use crate::shell::{Core, Shell};
+use crate::state::State;
+use crate::token::EPOCH_MAX;
+use crate::{Durability, Options};
+use crate::{flusher, janitor, timekeeper};
+
+/// The engine. Dropping the last handle without a close is like a kill: all that was acknowledged
+/// is there at the next open.
+pub(crate) struct Engine {
+    pub(crate) shell: Arc<Shell>,
+    pub(crate) capabilities: Capabilities,
+    stop: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+impl Engine {
+    /// Opens the engine in a directory. Blocks while it reads the log.
+    pub(crate) fn open(options: &Options, disk: &Arc<dyn Disk>) -> Result<Self> {
+        let log_dir = options.path.join("log");
+        disk.make_dir(&log_dir).map_err(|error| unusable(&options.path, error))?;
+        let lock = take_lock(disk, &options.path)?;
+        let mut state = State::new();
+        let recovered = recover(disk, &log_dir, &mut state)?;
+        let synced = options.durability != Durability::Never;
+        let opened = Opened::new(disk, &log_dir, recovered, options.segment_bytes, synced)
+            .map_err(|error| unusable(&log_dir, error))?;
+        state.finish_replay();
+        let time = LogTime::new(options.clock.clone(), state.now());
+        let shell = start_log(state, opened, time, options)?;
+        let engine = Self {
+            shell: Arc::new(shell),
+            capabilities: crate::capabilities(),
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        };
+        engine.start_threads().map_err(|error| unusable(&options.path, error))?;
+        Ok(engine)
+    }
+
+    fn start_threads(&self) -> io::Result<()> {
+        let start = |name: &str, run: fn(&Arc<Shell>, &AtomicBool)| {
+            let (shell, stop) = (self.shell.clone(), self.stop.clone());
+            janitor::spawn(name, move || run(&shell, &stop))
+        };
+        let threads = [
+            start("flusher", flusher::run)?,
+            start("janitor", janitor::run)?,
+            start("timekeeper", timekeeper::run)?,
+        ];
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
+        Ok(())
+    }
+
+    /// Makes all durable, says so in the log, and lets go of the directory.
+    pub(crate) fn close(&self) -> Result<()> {
+        let closed = self.shell.close();
+        self.stop_threads();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        closed
+    }
+
+    fn stop_threads(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.shell.commit.wake_flusher();
+        self.shell.janitor.notify(usize::MAX);
+        self.shell.sooner.notify(usize::MAX);
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // WHY: a thread that panicked has said so; the close goes on.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop_threads();
+    }
+}
+
+fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DiskLock>> {
+    let holder = format!("process {} ({})\n", std::process::id(), program());
+    let path = dir.join("LOCK");
+    match disk.lock(&path, &holder).map_err(|error| unusable(&path, error))? {
+        Ok(lock) => Ok(lock),
+        Err(holder) => {
+            let holder = if holder.is_empty() { "another process" } else { &*holder };
+            let why = format!(
+                "{holder} holds this directory; stop it first, or work through it: one process at \
+                 a time can use an embedded queue"
+            );
+            let error = Error::new(ErrorKind::Locked, Operation::Open, why);
+            Err(error.about(dir.display().to_string()))
+        }
+    }
+}
+
+fn program() -> String {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    let name = name.as_deref().and_then(Path::file_name);
+    name.map_or_else(|| "unknown".into(), |name| name.to_string_lossy().into_owned())
+}
+
+fn unusable(path: &Path, error: io::Error) -> Error {
+    let why = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "this user may not write there; choose another directory"
+        }
+        io::ErrorKind::StorageFull => "the disk is full; free some space",
+        io::ErrorKind::NotADirectory => "it is not a directory; choose another path",
+        _ => "the data directory cannot be used",
+    };
+    Error::new(ErrorKind::Unavailable, Operation::Open, format!("{why}: {error}"))
+        .about(path.display().to_string())
+        .caused_by(error)
+}
+
+/// The files of a log that was read, ready to go on.
+struct Opened {
+    tail: Option<Tail>,
+    spares: Spares,
+}
+
+impl Opened {
+    fn new(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        recovered: Option<Recovered>,
+        segment_bytes: u32,
+        synced: bool,
+    ) -> io::Result<Self> {
+        let mut spares = Spares::new(disk.clone(), dir.to_owned(), segment_bytes, synced);
+        for name in disk.list(dir)? {
+            if let Some(number) = spare_number(&name) {
+                let file = disk.open(&spare_path(dir, number))?;
+                let size = u32::try_from(file.len()?).unwrap_or(u32::MAX);
+                spares.add(number, file, size);
+            }
+        }
+        let Some(recovered) = recovered else { return Ok(Self { tail: None, spares }) };
+        report(&recovered);
+        for segment in &recovered.unused {
+            let (number, path) = spares.next_path();
+            disk.rename(&segment_path(dir, segment.id), &path)?;
+            spares.add(number, segment.file.clone(), segment.size);
+        }
+        disk.sync_dir(dir)?;
+        erase_ghosts(&recovered)?;
+        rewrite_unsynced(&recovered)?;
+        let tail = recovered.segments.get(&recovered.end.segment()).cloned();
+        let tail = tail.map(|tail| Tail {
+            id: recovered.log,
+            tail,
+            offset: recovered.end.offset(),
+            next_lsn: recovered.next_lsn,
+            synced_lsn: recovered.next_lsn - 1,
+            segments: recovered.segments,
+        });
+        Ok(Self { tail, spares })
+    }
+}
+
+fn report(recovered: &Recovered) {
+    for damage in &recovered.damage {
+        let (at, from, to) = (damage.at, damage.from_lsn, damage.to_lsn);
+        tracing::error!(
+            ?at,
+            from_frame = from,
+            to_frame = to,
+            "a part of the log that was acknowledged is damaged: tasks in it may be lost, and tasks \
+             settled in it may come back; all else is served"
+        );
+    }
+    if !recovered.was_closed {
+        tracing::info!(end = ?recovered.end, "the log was not closed; it was read up to its end");
+    }
+}
+
+/// Overwrites frames that were never acknowledged and lie beyond the end, so that they are not
+/// taken for a continuation of what is written from now on.
+fn erase_ghosts(recovered: &Recovered) -> io::Result<()> {
+    for (at, len) in &recovered.ghosts {
+        if let Some(segment) = recovered.segments.get(&at.segment()) {
+            segment.file.write_at(&vec![0; *len as usize], u64::from(at.offset()))?;
+            segment.file.sync()?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the frames again that nobody is known to have synced: after a failed sync the page cache
+/// can show what the disk does not hold.
+fn rewrite_unsynced(recovered: &Recovered) -> io::Result<()> {
+    let from = recovered.synced_end;
+    for (id, segment) in recovered.segments.range(from.segment()..) {
+        let start = if *id == from.segment() { from.offset() } else { 0 };
+        let is_last = *id == recovered.end.segment();
+        let end = if is_last { recovered.end.offset() } else { segment.size };
+        rewrite(segment, start, end)?;
+        segment.file.sync()?;
+    }
+    Ok(())
+}
+
+fn rewrite(segment: &Segment, start: u32, end: u32) -> io::Result<()> {
+    let mut bytes = vec![0; end.saturating_sub(start) as usize];
+    segment.file.read_at(&mut bytes, u64::from(start))?;
+    segment.file.write_at(&bytes, u64::from(start))
+}
+
+/// Lets the log go on, or begins one, with a new epoch that is synced before anything else.
+fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options) -> Result<Shell> {
+    let Opened { tail, mut spares } = opened;
+    let now = time.now();
+    state.advance(now);
+    let full = |error: io::Error| unusable(&options.path, error);
+    let mut log = match tail {
+        Some(tail) => Log::new(tail, spares, options.payload_memory_bytes),
+        None => {
+            let mut id = [0; 16];
+            fastrand::fill(&mut id);
+            let header = SegmentHeader { log: id, id: 1 };
+            let first = spares.take_segment(header, 4_096).map_err(full)?;
+            Log::begin(id, first, spares, options.payload_memory_bytes, &state, now)
+        }
+    };
+    let epoch = state.numbers().epoch + 1;
+    if epoch > EPOCH_MAX {
+        let why = "this directory was opened a million times, which is as often as its format \
+                   allows; drain its queues and start with a new one";
+        return Err(Error::new(ErrorKind::Format, Operation::Open, why));
+    }
+    let (end, lsn) = (log.end(), log.last_lsn());
+    log.reserve(64, &state, now).map_err(full)?;
+    let relaxed = options.durability == Durability::Never;
+    let mut core = Core::new(state, log);
+    core.effect(|state, frame| {
+        frame.put_opened(epoch, relaxed);
+        state.opened(epoch, relaxed);
+    });
+    let shell = Shell::new(core, Commit::new(options.durability, end, lsn), time);
+    shell.commit.sync_for(&shell)?;
+    Ok(shell)
+}
+
+/// A body of the log: in memory, or where to read it.
+#[derive(Debug)]
+pub(crate) enum Located {
+    Here { from: usize, len: usize },
+    OnDisk { segment: Arc<Segment>, at: Position, sequence: u64, len: u32 },
+}
+
+/// Bodies of several tasks, found under the lock and read after it.
+#[derive(Debug, Default)]
+pub(crate) struct Bodies {
+    memory: Vec<u8>,
+    located: Vec<Located>,
+}
+
+impl Bodies {
+    /// Finds a body. Only under the lock.
+    pub(crate) fn locate(&mut self, log: &Log, at: Position, sequence: u64, len: u32) {
+        let from = self.memory.len();
+        let located = match log.read(at, len as usize, &mut self.memory) {
+            None => Located::Here { from, len: len as usize },
+            Some(segment) => Located::OnDisk { segment, at, sequence, len },
+        };
+        self.located.push(located);
+    }
+
+    /// Hands every body to `take`, in order. `Err` names where a damaged one lies.
+    pub(crate) fn each<T>(self, mut take: impl FnMut(Result<&[u8], Damaged>) -> T) -> Vec<T> {
+        let Self { memory, located } = self;
+        let read = |located| match located {
+            Located::Here { from, len } => {
+                take(Ok(memory.get(from..from + len).unwrap_or_default()))
+            }
+            Located::OnDisk { segment, at, sequence, len } => {
+                let body = read_from_disk(&segment, at, sequence, len);
+                take(body.as_deref().map_err(|damaged| *damaged))
+            }
+        };
+        located.into_iter().map(read).collect()
+    }
+}
+
+/// Where a body lies that cannot be read, or whose check sum is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Damaged {
+    pub(crate) at: Position,
+}
+
+fn read_from_disk(
+    segment: &Segment,
+    at: Position,
+    sequence: u64,
+    len: u32,
+) -> Result<Bytes, Damaged> {
+    let check = record::BODY_CHECK_BYTES as u32;
+    let mut bytes = vec![0; (len + check) as usize];
+    let from = u64::from(at.offset() - check);
+    segment.file.read_at(&mut bytes, from).map_err(|_| Damaged { at })?;
+    record::checked_body(sequence, len, &bytes.into()).ok_or(Damaged { at })
+}

@@ -1,0 +1,272 @@
+//! The thread that keeps spare segments at hand and cleans the oldest ones.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use event_listener::Listener;
+use tidegate_core::{Operation, Result};
+
+use crate::Durability;
+use crate::log::clean::Cleaning;
+use crate::log::segment::{Segment, segment_path};
+use crate::log::spares::{SEGMENT_BYTES_MAX, make_file};
+use crate::shell::{Core, Shell};
+use crate::state::Candidate;
+
+/// How often it looks without being told to.
+const LOOK: Duration = Duration::from_secs(1);
+/// Most bytes that are copied under one hold of the lock.
+const COPY_BYTES: usize = 64 << 10;
+/// The log may hold this many bytes, or this many segments, beside twice what is live.
+const SLACK_BYTES: u64 = 64 << 20;
+/// The smaller of the two counts.
+const SLACK_SEGMENTS: u64 = 4;
+/// Segments beyond the reserve that are kept ready.
+const READY_SEGMENTS: u64 = 2;
+/// Bytes that may be copied though nothing is appended, each time it looks.
+const IDLE_COPY_BYTES: u64 = 4 << 20;
+
+/// Works until `stop` is set.
+pub(crate) fn run(shell: &Arc<Shell>, stop: &AtomicBool) {
+    let mut janitor = Janitor { shell, stop, retired: Vec::new(), cleaning: None, copied: 0 };
+    loop {
+        let told = shell.janitor.listen();
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        if shell.commit.poison.check(Operation::Open).is_ok()
+            && let Err(error) = janitor.work()
+        {
+            tracing::warn!(%error, "cleaning the log failed; it is tried again");
+        }
+        told.wait_timeout(LOOK);
+    }
+}
+
+struct Janitor<'a> {
+    shell: &'a Arc<Shell>,
+    stop: &'a AtomicBool,
+    /// Segments that are out of the log, but perhaps still read.
+    retired: Vec<Arc<Segment>>,
+    cleaning: Option<Cleaning>,
+    /// Bytes that were copied, to be paced by what is appended.
+    copied: u64,
+}
+
+impl Janitor<'_> {
+    /// Cleans before it makes new files, so that a log that is used evenly only uses its own again.
+    fn work(&mut self) -> Result<()> {
+        while !self.stop.load(Ordering::SeqCst) {
+            self.recycle();
+            let cleaned = self.clean_some()?;
+            if !self.fill_one_spare() && !cleaned {
+                break;
+            }
+        }
+        self.drop_extra_spares();
+        Ok(())
+    }
+
+    /// Makes a spare if the reserve and two more are not there. Whether it did.
+    fn fill_one_spare(&self) -> bool {
+        let Some((number, path, bytes)) = self.wanted_spare() else { return false };
+        let (disk, synced) = {
+            let core = self.shell.lock();
+            (core.log.spares.disk().clone(), core.log.spares.is_synced())
+        };
+        let made = make_file(&*disk, &path, u64::from(bytes), synced);
+        let mut core = self.shell.lock();
+        core.log.spares.disk_full = made.is_err();
+        match made {
+            Ok(file) => {
+                core.log.spares.add(number, file, bytes);
+                true
+            }
+            Err(error) => {
+                let _ = disk.remove(&path);
+                tracing::warn!(%error, "there is no room for another segment of the log");
+                false
+            }
+        }
+    }
+
+    fn wanted_spare(&self) -> Option<(u64, std::path::PathBuf, u32)> {
+        let mut core = self.shell.lock();
+        grow_segments(&mut core);
+        let bytes = core.log.spares.segment_bytes();
+        let wanted = core.reserve_bytes() + READY_SEGMENTS * u64::from(bytes);
+        if core.log.spares.bytes() >= wanted {
+            core.log.spares.disk_full = false;
+            return None;
+        }
+        let (number, path) = core.log.spares.next_path();
+        Some((number, path, bytes))
+    }
+
+    fn drop_extra_spares(&self) {
+        loop {
+            let mut core = self.shell.lock();
+            let bytes = u64::from(core.log.spares.segment_bytes());
+            let enough = core.reserve_bytes() + (READY_SEGMENTS + 2 * SLACK_SEGMENTS) * bytes;
+            if core.log.spares.bytes() <= enough {
+                return;
+            }
+            let disk = core.log.spares.disk().clone();
+            let Some(path) = core.log.spares.take_extra() else { return };
+            drop(core);
+            let _ = disk.remove(&path);
+        }
+    }
+
+    /// Makes spares of segments that nobody reads any more.
+    fn recycle(&mut self) {
+        let mut core = self.shell.lock();
+        let (free, read): (Vec<_>, Vec<_>) =
+            self.retired.drain(..).partition(|segment| Arc::strong_count(segment) == 1);
+        self.retired = read;
+        for segment in free {
+            if let Err(error) = make_spare(&mut core, &segment) {
+                tracing::warn!(%error, segment = segment.id, "a used segment could not be kept");
+            }
+        }
+    }
+
+    /// Cleans a part of the oldest segment, if there is a need. Whether there is more to do.
+    fn clean_some(&mut self) -> Result<bool> {
+        let Some(oldest) = self.next_to_clean() else { return Ok(false) };
+        let unused = self.shell.lock().unused_oldest();
+        if unused > 0 {
+            self.drop_oldest(unused)?;
+            return Ok(true);
+        }
+        if self.cleaning.as_ref().is_none_or(|cleaning| cleaning.segment() != oldest.id) {
+            self.cleaning = Cleaning::begin(&oldest).map_err(unreadable).map(Some)?;
+        }
+        if self.copied > self.shell.lock().log.appended_bytes() + IDLE_COPY_BYTES {
+            return Ok(false);
+        }
+        match self.next_candidates() {
+            Some(candidates) => self.relocate(&candidates)?,
+            None => {
+                self.cleaning = None;
+                self.sync()?;
+                self.drop_oldest(1)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The oldest segment, if the log holds more than it should.
+    fn next_to_clean(&self) -> Option<Arc<Segment>> {
+        let core = self.shell.lock();
+        let oldest = core.log.oldest()?;
+        let (_, used) = core.log.size();
+        let live = core.state.usage_ref().live_bytes();
+        let segments = SLACK_SEGMENTS * u64::from(core.log.spares.segment_bytes());
+        let slack = segments.min(SLACK_BYTES);
+        (used > 2 * live + slack).then(|| oldest.clone())
+    }
+
+    /// The next candidates, as many as are copied at once.
+    fn next_candidates(&mut self) -> Option<Vec<Candidate>> {
+        let cleaning = self.cleaning.as_mut()?;
+        let mut candidates = cleaning.next()?;
+        let mut bytes: usize = candidates.iter().map(Candidate::len_max).sum();
+        while bytes < COPY_BYTES {
+            let Some(more) = cleaning.next() else { break };
+            bytes += more.iter().map(Candidate::len_max).sum::<usize>();
+            candidates.extend(more);
+        }
+        Some(candidates)
+    }
+
+    fn relocate(&mut self, candidates: &[Candidate]) -> Result<()> {
+        let needed: Vec<Candidate> = {
+            let core = self.shell.lock();
+            candidates.iter().filter(|c| core.state.may_need(c)).cloned().collect()
+        };
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let bytes: usize = needed.iter().map(Candidate::len_max).sum();
+        let end = self.shell.command(Operation::Administer, bytes, |core| {
+            let ((), end) = core.effect(|state, frame| state.relocate(&needed, frame));
+            Ok(end)
+        })?;
+        self.copied += bytes as u64;
+        self.shell.commit.write(self.shell, end, Operation::Administer)
+    }
+
+    /// Takes the oldest segments out of the log. What was copied of them is synced.
+    fn drop_oldest(&mut self, count: usize) -> Result<()> {
+        self.shell.command(Operation::Administer, 64, |core| {
+            let floor = core.log.floor_after(count);
+            core.effect(|state, frame| state.raise_floor(floor, frame));
+            Ok(())
+        })?;
+        // INVARIANT: before a file is used again, the log says that it is no longer a segment.
+        self.sync()?;
+        let mut core = self.shell.lock();
+        for _ in 0..count {
+            let Some(oldest) = core.log.drop_oldest() else { return Ok(()) };
+            core.state.usage().forget(oldest.id);
+            self.retired.push(oldest);
+        }
+        Ok(())
+    }
+
+    /// Syncs, unless the log never does: then a power cut may lose all, and the log says so.
+    fn sync(&self) -> Result<()> {
+        let commit = &self.shell.commit;
+        match commit.durability() {
+            Durability::Never => {
+                let end = self.shell.lock().log.end();
+                commit.write(self.shell, end, Operation::Administer)
+            }
+            Durability::Always | Durability::Interval(_) => commit.sync_for(self.shell),
+        }
+    }
+}
+
+impl Core {
+    /// How many of the oldest segments hold nothing that is needed.
+    fn unused_oldest(&self) -> usize {
+        self.log.full_segments().take_while(|segment| self.state.is_unused(segment.id)).count()
+    }
+}
+
+/// Makes segments larger as the log grows.
+fn grow_segments(core: &mut Core) {
+    let (_, used) = core.log.size();
+    let bytes = core.log.spares.segment_bytes();
+    if bytes < SEGMENT_BYTES_MAX && core.log.grows() && used > 4 * u64::from(bytes) {
+        core.log.spares.set_segment_bytes((bytes * 2).min(SEGMENT_BYTES_MAX));
+    }
+}
+
+fn make_spare(core: &mut Core, segment: &Arc<Segment>) -> io::Result<()> {
+    let spares = &mut core.log.spares;
+    let (number, path) = spares.next_path();
+    let from = segment_path(spares.dir(), segment.id);
+    spares.disk().rename(&from, &path)?;
+    spares.sync_dir()?;
+    spares.add(number, segment.file.clone(), segment.size);
+    Ok(())
+}
+
+fn unreadable(error: io::Error) -> tidegate_core::Error {
+    let why = format!("the oldest segment of the log cannot be read: {error}");
+    tidegate_core::Error::new(tidegate_core::ErrorKind::Unavailable, Operation::Administer, why)
+        .caused_by(error)
+}
+
+/// Starts a thread of the engine.
+pub(crate) fn spawn(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    thread::Builder::new().name(format!("tidegate-{name}")).spawn(run)
+}

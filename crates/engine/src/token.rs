@@ -1,0 +1,99 @@
+//! Fences, and the tokens that carry them.
+
+use tidegate_core::LeaseToken;
+
+const VERSION: u8 = 1;
+const BODY_BYTES: usize = 25;
+/// Bits of the log sequence in a fence: 17 million million frames.
+const LSN_BITS: u32 = 44;
+/// Most times a directory can be opened: a million.
+pub(crate) const EPOCH_MAX: u32 = (1 << (64 - LSN_BITS)) - 1;
+
+/// What is new with every delivery: the epoch of the open and the log sequence of the lease's
+/// frame, compared for equality. An epoch is synced before its first fence is given out, so that
+/// none repeats even where a power cut forgot the frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Fence(u64);
+
+impl Fence {
+    pub(crate) const fn new(epoch: u32, lsn: u64) -> Self {
+        Self((epoch as u64) << LSN_BITS | lsn)
+    }
+
+    pub(crate) const fn from_u64(value: u64) -> Self {
+        Self(value)
+    }
+
+    pub(crate) const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fenced {
+    /// The number of the queue, never used twice.
+    pub(crate) queue: u32,
+    /// Where the task stands in the table of tasks.
+    pub(crate) slot: u32,
+    /// The task.
+    pub(crate) sequence: u64,
+    /// The delivery.
+    pub(crate) fence: Fence,
+}
+
+impl Fenced {
+    pub(crate) fn to_token(self) -> LeaseToken {
+        let mut bytes = [0; BODY_BYTES + 4];
+        let (body, sum) = bytes.split_at_mut(BODY_BYTES);
+        let numbers = [
+            &[VERSION][..],
+            &self.queue.to_le_bytes(),
+            &self.slot.to_le_bytes(),
+            &self.sequence.to_le_bytes(),
+            &self.fence.0.to_le_bytes(),
+        ];
+        let mut rest = &mut *body;
+        for number in numbers {
+            let (place, after) = rest.split_at_mut(number.len());
+            place.copy_from_slice(number);
+            rest = after;
+        }
+        sum.copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        LeaseToken::from_slice(&bytes)
+    }
+
+    /// Reads a token; `None` if no engine issued it.
+    pub(crate) fn from_token(token: &LeaseToken) -> Option<Self> {
+        let (body, sum) = token.as_bytes().split_at_checked(BODY_BYTES)?;
+        if body.first() != Some(&VERSION) || sum != crc32c::crc32c(body).to_le_bytes() {
+            return None;
+        }
+        let four = |at: usize| body.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let eight = |at: usize| body.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        Some(Self {
+            queue: four(1)?,
+            slot: four(5)?,
+            sequence: eight(9)?,
+            fence: Fence(eight(17)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_back_and_a_changed_one_is_not() {
+        let fenced = Fenced { queue: 7, slot: 1 << 30, sequence: 9, fence: Fence::new(3, 77) };
+        let token = fenced.to_token();
+        assert_eq!(Fenced::from_token(&token), Some(fenced));
+        for place in 0..token.as_bytes().len() {
+            let mut bytes = token.as_bytes().to_vec();
+            bytes[place] ^= 1;
+            assert_eq!(Fenced::from_token(&LeaseToken::from_bytes(bytes)), None);
+        }
+        assert_eq!(Fenced::from_token(&LeaseToken::from_bytes(&b"garbage"[..])), None);
+    }
+}
