@@ -5,7 +5,9 @@
 
 pub mod cases;
 pub mod harness;
+pub mod history;
 pub mod memory;
+pub mod model;
 pub mod runner;
 pub mod suite;
 pub mod trial;
