@@ -4,12 +4,14 @@
 //! a [`Harness`]; [`main`] is the whole of an adapter's `tests/conformance.rs`.
 
 pub mod cases;
+pub mod faults;
 pub mod harness;
 pub mod history;
 pub mod memory;
 pub mod model;
 pub mod runner;
 pub mod suite;
+pub mod teeth;
 pub mod trial;
 
 pub use harness::{Deviation, Harness, Stage};
