@@ -7,6 +7,7 @@ pub mod cases;
 pub mod faults;
 pub mod harness;
 pub mod history;
+pub mod log;
 pub mod memory;
 pub mod model;
 pub mod runner;
