@@ -47,16 +47,16 @@ fn named_test(harness: Arc<dyn Harness>, case: Case, seen: Seen) -> Test {
         let outcome = runtime.block_on(run_case(&*harness, &case, GUARD));
         runtime.shutdown_background();
         seen.lock().unwrap_or_else(PoisonError::into_inner).insert(case.name, outcome.clone());
-        verdict(harness.name(), outcome)
+        conclude(outcome, required(harness.name()))
     })
     .with_kind(kind)
 }
 
-fn verdict(name: &str, outcome: Outcome) -> Result<Completion, Failed> {
+fn conclude(outcome: Outcome, is_required: bool) -> Result<Completion, Failed> {
     match outcome {
         Outcome::Passed | Outcome::Refused | Outcome::Deviated { .. } => Ok(Completion::Completed),
-        Outcome::NotConfigured if required(name) => {
-            Err(format!("{name} is required here and not configured").into())
+        Outcome::NotConfigured if is_required => {
+            Err("this broker is required here and is not configured".into())
         }
         Outcome::NotConfigured => Ok(Completion::ignored_with("not configured")),
         Outcome::Failed { why } => Err(why.into()),
@@ -65,9 +65,12 @@ fn verdict(name: &str, outcome: Outcome) -> Result<Completion, Failed> {
 
 /// Whether a broker that is not configured is a failure here.
 fn required(name: &str) -> bool {
-    let listed = std::env::var("TIDEGATE_REQUIRE").unwrap_or_default();
-    std::env::var("CI").is_ok_and(|ci| ci == "true")
-        || listed.split(',').any(|required| required.trim() == name)
+    let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    ci || lists(&std::env::var("TIDEGATE_REQUIRE").unwrap_or_default(), name)
+}
+
+fn lists(names: &str, name: &str) -> bool {
+    names.split(',').any(|listed| listed.trim() == name)
 }
 
 fn unknown_deviations(harness: &dyn Harness) -> Vec<&'static str> {
@@ -92,4 +95,25 @@ fn summarize(name: &str, seen: &BTreeMap<&'static str, Outcome>) {
         }
     }
     println!("{name}: {report}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_is_not_configured_is_ignored_unless_it_is_required() {
+        let ignored = conclude(Outcome::NotConfigured, false);
+        assert!(matches!(ignored, Ok(Completion::Ignored { reason: Some(_) })));
+        assert!(conclude(Outcome::NotConfigured, true).is_err());
+        assert!(lists("redis, kafka", "kafka"));
+        assert!(!lists("redis, kafka", "kaf"));
+        assert!(!lists("", "redis"));
+    }
+
+    #[test]
+    fn a_failure_fails_and_a_known_deviation_does_not() {
+        assert!(conclude(Outcome::Failed { why: "no".into() }, false).is_err());
+        assert!(conclude(Outcome::Deviated { why: "no".into() }, false).is_ok());
+    }
 }

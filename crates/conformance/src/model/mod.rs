@@ -155,6 +155,7 @@ async fn run_both(
             if let Some(again) = subject.restart().await {
                 tried.reopened(again);
                 model.give_leases_their_full_length().await;
+                steps.push((Command::Restart, "done".into()));
             }
             continue;
         }
