@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tidegate_core::{ManualClock, memory};
+use tidegate_core::{Broker, ManualClock, memory};
 
 use crate::cases;
-use crate::faults::{Fault, inject};
-use crate::harness::{Deviation, Harness, Stage};
+use crate::faults::{Fault, RestartFault, Restarting, inject};
+use crate::harness::{Deviation, Harness, Stage, advance};
 use crate::memory::MemoryStage;
 use crate::runner::{GUARD, Outcome, run_case};
 
@@ -27,10 +27,24 @@ pub async fn run() -> Vec<(Fault, Vec<&'static str>)> {
 
 /// The cases that fail on the memory broker with `fault`, or without any.
 pub async fn caught_by(fault: Option<Fault>) -> Vec<&'static str> {
-    let harness = Arc::new(FaultyMemory { fault });
     let guard = fault.map_or(GUARD, |_| FAULTY_GUARD);
+    failures(Arc::new(FaultyMemory { fault }), "", guard).await
+}
+
+/// Each fault of a restart with the cases that caught it, and what fails on a sound restart under
+/// `None`. Must be called within a tokio runtime.
+pub async fn run_restarts() -> Vec<(Option<RestartFault>, Vec<&'static str>)> {
+    let mut caught = Vec::new();
+    for fault in std::iter::once(None).chain(RestartFault::ALL.iter().copied().map(Some)) {
+        let harness = Arc::new(RestartingMemory { fault });
+        caught.push((fault, failures(harness, "durability::", GUARD).await));
+    }
+    caught
+}
+
+async fn failures(harness: Arc<dyn Harness>, filter: &str, guard: Duration) -> Vec<&'static str> {
     let mut running = Vec::new();
-    for case in cases::all() {
+    for case in cases::all().into_iter().filter(|case| case.name.contains(filter)) {
         let harness = harness.clone();
         let outcome = tokio::spawn(async move { run_case(&*harness, &case, guard).await });
         running.push((case.name, outcome));
@@ -74,5 +88,58 @@ impl Harness for FaultyMemory {
 
     fn deviations(&self) -> &'static [Deviation] {
         &[]
+    }
+}
+
+struct RestartingMemory {
+    fault: Option<RestartFault>,
+}
+
+#[async_trait]
+impl Harness for RestartingMemory {
+    fn name(&self) -> &'static str {
+        "restarting memory"
+    }
+
+    async fn stage(&self) -> Option<Box<dyn Stage>> {
+        let clock = ManualClock::new();
+        let restarting = Restarting::new(clock.clone(), self.fault);
+        Some(Box::new(RestartingStage { restarting, clock }))
+    }
+
+    fn tick(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn in_process(&self) -> bool {
+        true
+    }
+
+    fn deviations(&self) -> &'static [Deviation] {
+        &[]
+    }
+}
+
+struct RestartingStage {
+    restarting: Restarting,
+    clock: ManualClock,
+}
+
+#[async_trait]
+impl Stage for RestartingStage {
+    fn broker(&self) -> Broker {
+        self.restarting.broker()
+    }
+
+    async fn let_time_pass(&self, by: Duration) {
+        advance(&self.clock, by).await;
+    }
+
+    fn time_stands_still(&self) -> bool {
+        true
+    }
+
+    async fn restart(&self) -> Option<Broker> {
+        self.restarting.restart().await.ok()
     }
 }

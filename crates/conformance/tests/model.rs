@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use tidegate_conformance::faults::{Fault, inject};
+use tidegate_conformance::faults::{Fault, RestartFault, Restarting, inject};
 use tidegate_conformance::model::{self, Command, MemorySubject, Subject};
 use tidegate_core::{Broker, ManualClock};
 
@@ -45,27 +45,47 @@ fn a_fault_is_found_and_shrunk_to_a_few_commands() {
     }
 }
 
-/// The memory broker, "opened again" as it is: its leases get no time for the restart.
-#[derive(Default)]
-struct Forgetful(OnceLock<Broker>);
+/// A broker that plays restarts, soundly or with a fault.
+struct Restarted {
+    fault: Option<RestartFault>,
+    broker: OnceLock<Restarting>,
+}
+
+impl Restarted {
+    fn with(fault: Option<RestartFault>) -> Self {
+        Self { fault, broker: OnceLock::new() }
+    }
+}
 
 #[async_trait]
-impl Subject for Forgetful {
+impl Subject for Restarted {
     async fn open(&self, clock: ManualClock) -> Broker {
-        let broker = MemorySubject.open(clock).await;
-        self.0.get_or_init(|| broker).clone()
+        self.broker.get_or_init(|| Restarting::new(clock, self.fault)).broker()
     }
 
     async fn restart(&self) -> Option<Broker> {
-        self.0.get().cloned()
+        self.broker.get()?.restart().await.ok()
     }
 }
 
 #[test]
-fn a_restart_that_gives_leases_no_full_length_is_found() {
-    let mismatch = model::check(Forgetful::default, 2_000, Some(3)).unwrap_err();
-    println!("{mismatch}");
-    assert!(mismatch.to_string().contains("Restart"), "{mismatch}");
+fn a_sound_restart_is_equal_to_leases_getting_their_full_length() {
+    let sound = || Restarted::with(None);
+    model::check(sound, 300, None).unwrap_or_else(|mismatch| panic!("{mismatch}"));
+}
+
+#[test]
+fn a_fault_of_a_restart_is_found() {
+    for fault in [
+        RestartFault::ClientLeasesGetNothing,
+        RestartFault::ClientLeasesEnd,
+        RestartFault::PausesForgotten,
+        RestartFault::KeysForgotten,
+    ] {
+        let mismatch = model::check(|| Restarted::with(Some(fault)), 3_000, Some(3)).unwrap_err();
+        println!("{fault:?}: {mismatch}");
+        assert!(mismatch.to_string().contains("Restart"), "{fault:?}: {mismatch}");
+    }
 }
 
 #[test]

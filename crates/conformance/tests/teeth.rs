@@ -17,3 +17,11 @@ async fn every_fault_is_caught_by_a_case() {
 async fn a_sound_broker_is_caught_by_no_case() {
     assert_eq!(teeth::caught_by(None).await, [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_fault_of_a_restart_is_caught_and_a_sound_one_is_not() {
+    for (fault, cases) in teeth::run_restarts().await {
+        println!("{fault:?}: {}", cases.join(", "));
+        assert_eq!(fault.is_some(), !cases.is_empty(), "{fault:?}: {cases:?}");
+    }
+}

@@ -3,11 +3,13 @@
 mod admin;
 mod driver;
 mod inspect;
+mod restart;
 mod session;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use restart::{RestartFault, Restarting};
 use tidegate_core::{Broker, BrokerParts, Lease, LeaseToken, TaskId};
 
 macro_rules! faults {

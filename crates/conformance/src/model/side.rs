@@ -43,6 +43,9 @@ impl Side {
             }
         }
         self.sessions.clear();
+        // WHY: a broker that is opened again has not seen any spec yet, which shows in what it
+        // refuses about queues that were deleted.
+        self.broker = Broker::new(self.broker.parts().clone());
     }
 
     /// Carries a command out and tells the answer in words that are the same on both sides.
