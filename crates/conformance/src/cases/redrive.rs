@@ -63,6 +63,7 @@ pub(super) async fn the_oldest_dead_go_first_up_to_the_limit(t: Trial) -> Proof 
     for lease in leases.iter().rev() {
         let verdict = tidegate_core::Verdict::DeadLetter { reason: "broken".into() };
         let _ = rx.settle_one(&lease.token, verdict).await?;
+        t.pass(1).await;
     }
     if t.broker().admin().is_err() {
         return no_admin(&t);
@@ -110,6 +111,7 @@ pub(super) async fn a_redriven_task_joins_the_tail(t: Trial) -> Proof {
     if t.broker().admin().is_err() {
         return no_admin(&t);
     }
+    t.pass(1).await;
     ensure_eq!(redrive(&t, &spec, &ALL).await?, 1, "tasks redriven");
     ensure_eq!(t.drain(&rx).await?, ["b", "a"], "the order after a redrive");
     Ok(Shown::Honoured)

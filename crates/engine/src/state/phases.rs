@@ -212,7 +212,11 @@ impl State {
     }
 
     /// Makes a task ready, from `since` on. It leaves once `depends` is durable.
+    /// One that is ready already stays where it stands.
     pub(super) fn make_ready(&mut self, index: u32, since: Timestamp, depends: Position) {
+        if self.slots.get(index).is_some_and(|slot| slot.phase == Phase::Ready) {
+            return;
+        }
         self.leave_phase(index);
         let Some(queue) = self.set_phase(index, Phase::Ready) else { return };
         let Some(slot) = self.slots.get_mut(index) else { return };
