@@ -40,30 +40,30 @@ enum Decision {
 impl Outcome {
     /// The work is done.
     pub fn done() -> Self {
-        Decision::Done.into()
+        Self::of(Decision::Done)
     }
 
     /// The attempt failed; the queue's retry policy says when to try again. The error is kept with
     /// the task, up to 1,024 bytes.
     pub fn retry(error: impl Display) -> Self {
-        Decision::Retry { after: None, error: Some(error.to_string()) }.into()
+        Self::of(Decision::Retry { after: None, error: Some(error.to_string()) })
     }
 
     /// The attempt failed; try again after this long. A delay that the broker cannot keep is
     /// refused, and then the task comes back when its lease ends.
     pub fn retry_after(after: Duration, error: impl Display) -> Self {
-        Decision::Retry { after: Some(after), error: Some(error.to_string()) }.into()
+        Self::of(Decision::Retry { after: Some(after), error: Some(error.to_string()) })
     }
 
     /// Nothing was tried; the task comes back after this long, and the attempt does not count
     /// where the broker can tell.
     pub fn release(after: Duration) -> Self {
-        Decision::Release { after }.into()
+        Self::of(Decision::Release { after })
     }
 
     /// Trying again is of no use. The reason is kept with the task, up to 1,024 bytes.
     pub fn dead_letter(reason: impl Into<String>) -> Self {
-        Decision::DeadLetter { reason: reason.into() }.into()
+        Self::of(Decision::DeadLetter { reason: reason.into() })
     }
 
     /// Enqueues these in the same step in which the task is settled: both or neither. If the lease
@@ -74,6 +74,10 @@ impl Outcome {
     pub fn then(mut self, follow_ups: impl IntoIterator<Item = FollowUp>) -> Self {
         self.follow_ups.extend(follow_ups);
         self
+    }
+
+    fn of(decision: Decision) -> Self {
+        Self { decision, follow_ups: Vec::new() }
     }
 
     /// What is enqueued with it.
@@ -104,12 +108,6 @@ impl Outcome {
             Decision::Release { after } => Verdict::Release { after: *after },
             Decision::DeadLetter { reason } => Verdict::DeadLetter { reason: reason.clone() },
         }
-    }
-}
-
-impl From<Decision> for Outcome {
-    fn from(decision: Decision) -> Self {
-        Self { decision, follow_ups: Vec::new() }
     }
 }
 

@@ -189,6 +189,11 @@ impl TestWorker {
         }))
     }
 
+    /// What this worker has done since it was made.
+    pub fn metrics(&self) -> Metrics {
+        self.stepper.metrics()
+    }
+
     /// Works until nothing is ready, scheduled or leased, moving the clock over delays and retries,
     /// and returns what this worker has done since it was made. A task that comes back for ever is
     /// an error after 100,000 attempts.

@@ -83,6 +83,11 @@ impl Counters {
         add(counter, 1);
     }
 
+    /// Counts tasks that go back with the place they were received at.
+    pub(super) fn given_back(&self, count: usize) {
+        add(&self.released, count);
+    }
+
     pub(super) fn snapshot(&self) -> Metrics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Metrics {

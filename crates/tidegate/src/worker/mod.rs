@@ -342,7 +342,9 @@ async fn supervise(
     heartbeat: tokio::sync::oneshot::Receiver<()>,
 ) -> Result<()> {
     let signals = match shared.options.signals {
-        Signals::Heed => Some(tokio::spawn(shutdown::heed_signals(shared.clone()))),
+        // WHY: caught before the first receive, so that no signal kills a worker that has begun.
+        Signals::Heed => shutdown::catch_signals()
+            .map(|caught| tokio::spawn(shutdown::heed(caught, shared.clone()))),
         Signals::Ignore => None,
     };
     let places = shared.places.iter().cloned().enumerate();

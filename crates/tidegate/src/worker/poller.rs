@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::{ErrorKind, Lease, ReceiveOptions, Result, Timestamp, Verdict};
+use tidegate_core::{
+    ErrorKind, Held, Lease, LeaseToken, ReceiveOptions, Result, SessionOptions, Settled, Timestamp,
+    Verdict,
+};
 
 use super::executor;
 use super::metrics::add;
 use super::place::Place;
-use super::settler::settle_until;
 use super::shutdown::Stage;
 use super::{AckMode, Shared, Until};
 use crate::backoff::Backoff;
@@ -19,7 +21,8 @@ use crate::context::Context;
 const WAIT: Duration = Duration::from_secs(10);
 /// The same where several queues share the slots.
 const WAIT_SHARED: Duration = Duration::from_secs(1);
-/// The same where there are fewer slots than queues, or the worker ends once all are empty.
+/// The same where there are fewer slots than queues, and the time between looks of a worker that ends
+/// once its queues are empty.
 const WAIT_SHORT: Duration = Duration::from_millis(50);
 /// The first and the longest pause between receives that fail.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -97,7 +100,9 @@ impl Poller {
         self.idle = leases.is_empty();
         if leases.is_empty() {
             self.shared.slots.unreserve(credit);
-            self.end_if_empty().await;
+            if self.shared.until == Until::Empty {
+                self.end_or_look_again().await;
+            }
         } else if self.stops() {
             self.shared.slots.unreserve(credit);
             self.give_back(&leases).await;
@@ -110,8 +115,8 @@ impl Poller {
     fn wait(&self) -> Duration {
         let queues = self.shared.places.len();
         if self.shared.until == Until::Empty {
-            // WHY: the first look finds out at once that there is nothing more to do.
-            return if self.idle { WAIT_SHORT } else { Duration::ZERO };
+            // WHY: it looks for itself, so that it sees its own last task end.
+            return Duration::ZERO;
         }
         match queues {
             1 => WAIT,
@@ -147,15 +152,26 @@ impl Poller {
         let release = Verdict::Release { after: Duration::ZERO };
         let verdicts: Vec<_> =
             leases.iter().map(|lease| (lease.token.clone(), release.clone())).collect();
-        let until = self.shared.broker.clock().now().plus(self.shared.options.cancel_grace);
-        for answer in settle_until(&self.shared, &self.place, &verdicts, until).await {
-            match answer {
-                Ok(settled) => self.shared.count_settled(&release, settled),
-                // WHY: the place was closed meanwhile, which gave them back already.
-                Err(error) if error.kind() == ErrorKind::Closed => {}
-                Err(error) => tracing::warn!(%error, "a task could not be given back"),
+        let given_back = match self.place.receiver().settle(&verdicts).await {
+            // WHY: the place was closed while they were on their way, so that it could not give
+            // them back itself. Their tokens are good at any other place.
+            Err(error) if error.kind() == ErrorKind::Closed => {
+                self.settle_elsewhere(&verdicts).await
             }
+            settled => settled,
+        };
+        match given_back {
+            Ok(settled) => settled.iter().for_each(|s| self.shared.count_settled(&release, *s)),
+            Err(error) => tracing::warn!(%error, "tasks come back only when their leases end"),
         }
+    }
+
+    async fn settle_elsewhere(&self, verdicts: &[(LeaseToken, Verdict)]) -> Result<Vec<Settled>> {
+        let options = SessionOptions::default();
+        let other = self.shared.broker.open(self.place.queue(), &options).await?;
+        let settled = other.settle(verdicts).await?;
+        other.close(Held::Release).await?;
+        Ok(settled)
     }
 
     async fn pause(&self, backoff: &mut Backoff) {
@@ -166,16 +182,21 @@ impl Poller {
         }
     }
 
-    /// Where the worker is to end once its queues are empty: ends it if they are.
-    async fn end_if_empty(&self) {
-        if self.shared.until != Until::Empty {
-            return;
-        }
+    /// Ends the worker if its queues are empty. Else waits until one of its tasks is done, or for a
+    /// little while.
+    async fn end_or_look_again(&self) {
+        let freed = self.shared.slots.listen();
         match is_empty(&self.shared).await {
-            Ok(true) => self.shared.shutdown.begin(Stage::Draining),
+            Ok(true) => return self.shared.shutdown.begin(Stage::Draining),
             Ok(false) => {}
             Err(error) if error.is_retryable() => {}
-            Err(error) => self.shared.shutdown.fail(error),
+            Err(error) => return self.shared.shutdown.fail(error),
+        }
+        let clock = self.shared.broker.clock();
+        tokio::select! {
+            () = freed => {}
+            () = clock.sleep_until(clock.now().plus(WAIT_SHORT)) => {}
+            () = self.shared.shutdown.reached(Stage::Draining) => {}
         }
     }
 }

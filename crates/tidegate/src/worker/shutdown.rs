@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use event_listener::Event;
-use tidegate_core::{Clock, Error, Held, Timestamp, Verdict};
+use tidegate_core::{Clock, Error, Held, Timestamp};
 
 use super::Shared;
 use super::metrics::{Counters, Metrics};
-use super::settler::settle_until;
 
 /// What a user wants done when the worker stops.
 pub(super) type Hook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -103,12 +102,14 @@ impl Shutdown {
     }
 }
 
+/// From here on, signals no longer kill the process.
+pub(super) fn catch_signals() -> Option<Terminations> {
+    let caught = Terminations::new();
+    caught.inspect_err(|error| tracing::warn!(%error, "signals cannot be heeded")).ok()
+}
+
 /// Begins the end at the first SIGTERM or Ctrl-C and hurries it at the second.
-pub(super) async fn heed_signals(shared: Arc<Shared>) {
-    let mut terminations = match Terminations::new() {
-        Ok(terminations) => terminations,
-        Err(error) => return tracing::warn!(%error, "signals cannot be heeded"),
-    };
+pub(super) async fn heed(mut terminations: Terminations, shared: Arc<Shared>) {
     terminations.next().await;
     tracing::info!("shutting down; a second signal ends the wait for handlers");
     shared.shutdown.begin(Stage::Draining);
@@ -116,30 +117,40 @@ pub(super) async fn heed_signals(shared: Arc<Shared>) {
     shared.shutdown.begin(Stage::Hurried);
 }
 
-struct Terminations {
+pub(super) struct Terminations {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
 }
 
+#[cfg(unix)]
 impl Terminations {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
-        })
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt })
     }
 
-    #[cfg(unix)]
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
+}
 
-    #[cfg(not(unix))]
+#[cfg(not(unix))]
+impl Terminations {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
     async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
+        // Where Ctrl-C cannot be caught, only the program itself stops the worker.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
@@ -162,7 +173,7 @@ pub(super) async fn carry_out(shared: &Arc<Shared>, hooks: Vec<Hook>) {
     let grace = clock.now().plus(shared.options.cancel_grace);
     tokio::select! {
         () = drained(shared) => {}
-        () = clock.sleep_until(grace) => give_back(shared, clock.as_ref()).await,
+        () = clock.sleep_until(grace) => abandon(shared, clock.as_ref()).await,
     }
 }
 
@@ -184,28 +195,16 @@ async fn drained(shared: &Shared) {
     }
 }
 
-/// Drops the handlers that did not return and gives their tasks back, so that others get them now
-/// and not when the leases end.
-async fn give_back(shared: &Shared, clock: &dyn Clock) {
+/// Drops the handlers that did not return, so that closing the places gives their tasks back: others
+/// get them now and not when the leases end. Outcomes on their way get as long again to be settled.
+async fn abandon(shared: &Shared, clock: &dyn Clock) {
     let left = shared.slots.abandon();
     tracing::warn!(tasks = left.len(), "handlers did not stop in time; their tasks are given back");
-    let until = clock.now().plus(shared.options.cancel_grace);
-    for (index, place) in shared.places.iter().enumerate() {
-        let here = left.iter().filter(|(_, place, _)| *place == index);
-        let release = Verdict::Release { after: std::time::Duration::ZERO };
-        let verdicts: Vec<_> = here
-            .clone()
-            .map(|(_, _, context)| (context.token().clone(), release.clone()))
-            .collect();
-        if !shared.settles_on_receipt() {
-            let answers = settle_until(shared, place, &verdicts, until).await;
-            for answer in answers.into_iter().flatten() {
-                shared.count_settled(&release, answer);
-            }
-        }
-        shared.slots.free(here.map(|(slot, _, _)| *slot));
+    if !shared.settles_on_receipt() {
+        shared.counters.given_back(left.len());
     }
-    // Outcomes that came in meanwhile get as long to be settled.
+    shared.slots.free(left);
+    let until = clock.now().plus(shared.options.cancel_grace);
     tokio::select! {
         () = drained(shared) => {}
         () = clock.sleep_until(until) => {}

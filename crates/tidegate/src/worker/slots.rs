@@ -200,9 +200,9 @@ impl Slots {
         inner.slots.iter().flatten().for_each(|held| held.context.cancel());
     }
 
-    /// Ends all work whose outcome is not under way yet, and returns what is to be given back:
-    /// slots with their queue and lease. The slots stay taken until they are freed.
-    pub(super) fn abandon(&self) -> Vec<(usize, usize, Context)> {
+    /// Ends all work whose outcome is not under way yet, and returns its slots. They stay taken until
+    /// they are freed.
+    pub(super) fn abandon(&self) -> Vec<usize> {
         let mut inner = self.lock();
         let mut left = Vec::new();
         for (slot, held) in inner.slots.iter_mut().enumerate() {
@@ -212,7 +212,7 @@ impl Slots {
             if let Some(abort) = held.abort.take() {
                 abort.abort();
             }
-            left.push((slot, held.place, held.context.clone()));
+            left.push(slot);
         }
         left
     }
