@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tidegate::testing::TestBroker;
 use tidegate::worker::{AckMode, KindOptions, Signals, UnknownKind};
 use tidegate::{
-    Bytes, Context, DeadFilter, ErrorKind, Failure, NewTask, Outcome, Producer, QueueSpec,
-    RetryPolicy, State, Task, TypedTask, Verdict, Worker, WorkerOptions, typed,
+    Context, DeadFilter, ErrorKind, Failure, NewTask, Outcome, Producer, QueueSpec, RetryPolicy,
+    State, Task, TypedTask, Verdict, Worker, WorkerOptions, typed,
 };
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, TypedTask)]
@@ -31,9 +31,9 @@ fn options() -> WorkerOptions {
 
 async fn dead_reason(test: &TestBroker, queue: &str) -> String {
     let dead = test.broker().inspect().unwrap();
-    let dead = dead.dead(&name(queue), &DeadFilter::default()).await.unwrap();
+    let mut dead = dead.dead(&name(queue), &DeadFilter::default()).await.unwrap();
     assert_eq!(dead.len(), 1);
-    dead[0].dead_letter.as_ref().unwrap().reason.clone()
+    dead.pop().unwrap().dead_letter.unwrap().reason
 }
 
 async fn last_attempt(test: &TestBroker, queue: &str) {
@@ -50,7 +50,7 @@ async fn a_handler_that_panics_has_failed_with_the_text_of_the_panic() {
         fill_raw(&test, "q", "boom", 40).await;
         let worker = Worker::new(test.broker()).queue("q").options(options());
         let worker = worker.handle_raw("boom", |task: Task, _: Context| async move {
-            assert!(task.payload == Bytes::from("0"), "no {:?} on board", task.payload);
+            assert!(task.payload == "0", "no {:?} on board", task.payload);
         });
         let control = worker.control();
         match workers_way {
