@@ -13,10 +13,6 @@ use super::place::Place;
 use super::shutdown::Stage;
 use super::slots::Renewal;
 
-/// The longest sleep. A lease that is shortened wakes the heartbeat; this bounds what a clock that
-/// was set wrong could do.
-const SLEEP_MAX: Duration = Duration::from_secs(60);
-
 /// Starts the heartbeat. The receiver ends when its thread does, at the end of the worker.
 pub(super) fn start(shared: Arc<Shared>) -> Result<oneshot::Receiver<()>> {
     let (ended, ends) = oneshot::channel();
@@ -54,7 +50,7 @@ async fn beat(shared: &Arc<Shared>) {
         }
         tokio::select! {
             () = told => {}
-            () = clock.sleep_until(next.min(now.plus(SLEEP_MAX))) => {}
+            () = clock.sleep_until(next) => {}
             () = shared.shutdown.reached(Stage::Over) => {}
         }
     }

@@ -174,10 +174,12 @@ impl Worker {
     /// reason names the field or the version.
     pub fn handle<T: TypedTask>(mut self, handler: impl Handler<T>) -> Self {
         self.registry.typed(handler);
-        if let Some(Ok(name)) = T::QUEUE.map(QueueName::new)
-            && !self.typed_queues.contains(&name)
-        {
-            self.typed_queues.push(name);
+        match T::QUEUE.map(QueueName::new) {
+            Some(Ok(name)) if !self.typed_queues.contains(&name) => self.typed_queues.push(name),
+            Some(Err(why)) => {
+                self.wrong.get_or_insert(invalid(why));
+            }
+            Some(Ok(_)) | None => {}
         }
         self
     }
@@ -327,6 +329,16 @@ impl Worker {
     }
 }
 
+/// Ends the heartbeat when the worker's own task does, even if its runtime is shut down: a lease that
+/// nobody works under must not be renewed for ever.
+struct EndHeartbeat(Arc<Shutdown>);
+
+impl Drop for EndHeartbeat {
+    fn drop(&mut self) {
+        self.0.begin(Stage::Over);
+    }
+}
+
 struct StopOnDrop(Control);
 
 impl Drop for StopOnDrop {
@@ -341,6 +353,7 @@ async fn supervise(
     hooks: Vec<Hook>,
     heartbeat: tokio::sync::oneshot::Receiver<()>,
 ) -> Result<()> {
+    let _end_heartbeat = EndHeartbeat(shared.shutdown.clone());
     let signals = match shared.options.signals {
         // WHY: caught before the first receive, so that no signal kills a worker that has begun.
         Signals::Heed => shutdown::catch_signals()

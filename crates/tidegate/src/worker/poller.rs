@@ -29,7 +29,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// Receives from one queue until the worker stops.
 pub(super) async fn poll(shared: Arc<Shared>, place: Arc<Place>, index: usize) {
-    let mut poller = Poller { shared, place, index, idle: false };
+    let mut poller = Poller { shared, place, index, idle: true };
     let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
     while let Some(credit) = poller.credit().await {
         let received = poller.receive(credit).await;
@@ -49,7 +49,7 @@ struct Poller {
     shared: Arc<Shared>,
     place: Arc<Place>,
     index: usize,
-    /// Whether the last receive came back with nothing.
+    /// Whether the last receive came back with nothing, as if there had been one before the first.
     idle: bool,
 }
 

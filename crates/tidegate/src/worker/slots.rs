@@ -10,6 +10,10 @@ use tokio::task::AbortHandle;
 
 use crate::context::Context;
 
+/// The longest the heartbeat sleeps. A lease that is due for its first renewal later than this (one
+/// of 15 s and more) need not wake it, which spares a worker with little to do a hop per task.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(super) struct Slots {
     inner: Mutex<Inner>,
@@ -127,7 +131,7 @@ impl Slots {
             }
             filled.push(slot);
         }
-        inner.reserved -= filled.len();
+        inner.reserved = inner.reserved.saturating_sub(filled.len());
         inner.fills += 1;
         let sooner = soonest < inner.heartbeat_at;
         (filled, sooner)
@@ -159,7 +163,7 @@ impl Slots {
     pub(super) fn due(&self, now: Timestamp) -> (Vec<Renewal>, Timestamp) {
         let mut inner = self.lock();
         let mut due = Vec::new();
-        let mut next = Timestamp::MAX;
+        let mut next = now.plus(SLEEP_MAX);
         for (slot, held) in inner.slots.iter_mut().enumerate() {
             let Some(held) = held.as_mut().filter(|held| !held.settled) else {
                 continue;

@@ -74,6 +74,23 @@ async fn fill_blocking(broker: &Broker) {
 }
 
 #[tokio::test]
+async fn a_worker_whose_runtime_is_gone_renews_nothing() {
+    let (broker, _, clock) = crate::scripted::broker();
+    fill(&broker, "q", &["waits"]).await;
+    let (worker, _, started) = waits_to_be_cancelled(&broker);
+    let gone =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    gone.spawn(worker.run());
+    until("it started", async || started.load(Ordering::SeqCst) == 1).await;
+    gone.shutdown_background();
+    until("the lease ends", async || {
+        clock.advance(SECOND);
+        stats(&broker, "q").await.ready == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_lease_is_renewed_for_as_long_as_its_handler_works() {
     let (broker, script, clock) = crate::scripted::broker();
     fill(&broker, "q", &["waits"]).await;
