@@ -1,7 +1,10 @@
 //! How many tasks a second a worker with a typed no-op handler does on the memory broker, beside a
-//! bare loop of receive and settle on the same broker in the same run.
+//! bare loop of receive and settle on the same broker in the same run; and both again on a broker
+//! that costs next to nothing, which leaves what the worker itself costs.
 //!
 //! `cargo run --release -p tidegate --example throughput -- [tasks] [concurrency] [rounds]`
+
+mod instant;
 
 use std::time::{Duration, Instant};
 
@@ -30,13 +33,15 @@ async fn main() -> Result<()> {
     let concurrency = numbers.next().unwrap_or(1_000);
     let rounds = numbers.next().unwrap_or(3);
     for _ in 0..rounds {
-        let bare = bare(&filled(tasks).await?, tasks, concurrency).await?;
-        let worker = worker(&filled(tasks).await?, tasks, concurrency).await?;
+        let on_memory_bare = bare(&filled(tasks).await?, tasks, concurrency).await?;
+        let on_memory = worker(&filled(tasks).await?, tasks, concurrency).await?;
+        let instant_bare = bare(&instant::broker(tasks), tasks, concurrency).await?;
+        let instant = worker(&instant::broker(tasks), tasks, concurrency).await?;
         let pipeline = pipeline(tasks).await?;
         println!(
-            "bare {bare:>9.0}/s   worker {worker:>9.0}/s   ratio {:.2}   pipelined sends \
-             {pipeline:>9.0}/s",
-            worker / bare
+            "memory: bare {on_memory_bare:>9.0}/s  worker {on_memory:>9.0}/s  ratio {:.2}   instant: bare \
+             {instant_bare:>9.0}/s  worker {instant:>9.0}/s   pipelined sends {pipeline:>9.0}/s",
+            on_memory / on_memory_bare
         );
     }
     Ok(())
