@@ -17,6 +17,7 @@ mod settler;
 mod shutdown;
 mod slots;
 pub(crate) mod step;
+mod supervisor;
 
 use std::fmt;
 use std::future::Future;
@@ -41,7 +42,7 @@ use metrics::{Counters, Observer};
 use options::invalid;
 use place::Place;
 use registry::Registry;
-use shutdown::{Hook, Shutdown, Stage};
+use shutdown::{Hook, Shutdown};
 use slots::Slots;
 
 /// Receives tasks from queues of one broker and runs handlers on them.
@@ -255,7 +256,7 @@ impl Worker {
         let shared = Arc::new(self.open(until).await?);
         let heartbeat = heartbeat::start(shared.clone())?;
         let guard = StopOnDrop(control.clone());
-        let supervised = tokio::spawn(supervise(shared, hooks, heartbeat));
+        let supervised = tokio::spawn(supervisor::supervise(shared, hooks, heartbeat));
         let ended = supervised.await;
         drop(guard);
         match ended {
@@ -329,65 +330,11 @@ impl Worker {
     }
 }
 
-/// Ends the heartbeat when the worker's own task does, even if its runtime is shut down: a lease that
-/// nobody works under must not be renewed for ever.
-struct EndHeartbeat(Arc<Shutdown>);
-
-impl Drop for EndHeartbeat {
-    fn drop(&mut self) {
-        self.0.begin(Stage::Over);
-    }
-}
-
 struct StopOnDrop(Control);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
-    }
-}
-
-/// Runs the roles until the worker stops, and ends them in order.
-async fn supervise(
-    shared: Arc<Shared>,
-    hooks: Vec<Hook>,
-    heartbeat: tokio::sync::oneshot::Receiver<()>,
-) -> Result<()> {
-    let _end_heartbeat = EndHeartbeat(shared.shutdown.clone());
-    let signals = match shared.options.signals {
-        // WHY: caught before the first receive, so that no signal kills a worker that has begun.
-        Signals::Heed => shutdown::catch_signals()
-            .map(|caught| tokio::spawn(shutdown::heed(caught, shared.clone()))),
-        Signals::Ignore => None,
-    };
-    let places = shared.places.iter().cloned().enumerate();
-    let (pollers, settlers): (Vec<_>, Vec<_>) = places
-        .map(|(index, place)| {
-            let settler = settler::settle_outcomes(shared.clone(), place.clone());
-            let poller = poller::poll(shared.clone(), place, index);
-            (tokio::spawn(poller), tokio::spawn(settler))
-        })
-        .unzip();
-    shared.shutdown.reached(Stage::Draining).await;
-    shutdown::carry_out(&shared, hooks).await;
-    shared.shutdown.begin(Stage::Over);
-    shared.places.iter().for_each(|place| place.outbox.close());
-    join_all(settlers).await;
-    shutdown::close_places(&shared).await;
-    join_all(pollers).await;
-    // The sender is dropped when the thread ends, which is all there is to wait for.
-    let _ = heartbeat.await;
-    if let Some(signals) = signals {
-        signals.abort();
-    }
-    shared.shutdown.take_error().map_or(Ok(()), Err)
-}
-
-async fn join_all(tasks: Vec<tokio::task::JoinHandle<()>>) {
-    for task in tasks {
-        if let Err(error) = task.await {
-            tracing::error!(%error, "a part of the worker ended early");
-        }
     }
 }
 

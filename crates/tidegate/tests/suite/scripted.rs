@@ -36,10 +36,12 @@ pub(crate) struct Script {
     pub(crate) gate_receives: AtomicBool,
     pub(crate) receive_gate: Semaphore,
     pub(crate) received: AtomicUsize,
+    pub(crate) receives_under_way: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct ScriptedDriver {
+    capabilities: Capabilities,
     inner: Arc<dyn Driver>,
     script: Arc<Script>,
 }
@@ -52,6 +54,11 @@ struct ScriptedSession {
 
 /// A scripted broker on a clock that stands still.
 pub(crate) fn broker() -> (Broker, Arc<Script>, ManualClock) {
+    broker_that(memory::capabilities())
+}
+
+/// A scripted broker that says it can do this much.
+pub(crate) fn broker_that(capabilities: Capabilities) -> (Broker, Arc<Script>, ManualClock) {
     let clock = ManualClock::new();
     let parts = memory::broker(Arc::new(clock.clone())).parts().clone();
     let script = Arc::new(Script {
@@ -65,8 +72,10 @@ pub(crate) fn broker() -> (Broker, Arc<Script>, ManualClock) {
         gate_receives: AtomicBool::new(false),
         receive_gate: Semaphore::new(0),
         received: AtomicUsize::new(0),
+        receives_under_way: AtomicUsize::new(0),
     });
-    let driver = ScriptedDriver { inner: parts.driver.clone(), script: script.clone() };
+    let inner = parts.driver.clone();
+    let driver = ScriptedDriver { capabilities, inner, script: script.clone() };
     let parts = BrokerParts { driver: Arc::new(driver), ..parts };
     (Broker::new(parts), script, clock)
 }
@@ -78,7 +87,7 @@ fn unavailable(operation: Operation) -> Error {
 #[async_trait]
 impl Driver for ScriptedDriver {
     fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+        &self.capabilities
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
@@ -106,7 +115,10 @@ impl Driver for ScriptedDriver {
 #[async_trait]
 impl Session for ScriptedSession {
     async fn receive(&self, options: &ReceiveOptions) -> Result<Vec<Lease>> {
-        let leases = self.inner.receive(options).await?;
+        self.script.receives_under_way.fetch_add(1, Ordering::SeqCst);
+        let received = self.inner.receive(options).await;
+        self.script.receives_under_way.fetch_sub(1, Ordering::SeqCst);
+        let leases = received?;
         self.script.received.fetch_add(leases.len(), Ordering::SeqCst);
         if self.script.gate_receives.load(Ordering::SeqCst) && !leases.is_empty() {
             self.script.receive_gate.acquire().await.unwrap().forget();

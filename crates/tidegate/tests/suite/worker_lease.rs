@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::scripted::{Fate, fill, name, only_task, stats, until};
+use tidegate::capabilities::Fencing;
 use tidegate::worker::Signals;
 use tidegate::{
     Broker, Context, Outcome, QueueSpec, Settled, SystemClock, Task, Worker, WorkerOptions, memory,
@@ -208,4 +209,23 @@ async fn a_handler_can_ask_for_another_length_which_is_renewed_in_its_turn() {
     assert_eq!(stats(&broker, "q").await.leased, 1);
     control.hurry();
     assert_eq!(run.await.unwrap().unwrap().lost, 0);
+}
+
+#[tokio::test]
+async fn a_broker_that_might_take_it_is_not_sent_the_verdict_of_a_lost_lease() {
+    for (fencing, settles) in [(Fencing::Enforced, 1), (Fencing::Advisory, 0)] {
+        let capabilities = tidegate::Capabilities { fencing, ..memory::capabilities() };
+        let (broker, script, clock) = crate::scripted::broker_that(capabilities);
+        fill(&broker, "q", &["waits"]).await;
+        let (worker, cancelled, started) = waits_to_be_cancelled(&broker);
+        let control = worker.control();
+        let run = tokio::spawn(worker.run());
+        until("it started", async || started.load(Ordering::SeqCst) == 1).await;
+        broker.admin().unwrap().purge(&name("q")).await.unwrap();
+        clock.advance(10 * SECOND);
+        until("it is cancelled", async || cancelled.load(Ordering::SeqCst)).await;
+        control.stop();
+        assert_eq!(run.await.unwrap().unwrap().lost, 1);
+        assert_eq!(script.settles.load(Ordering::SeqCst), settles);
+    }
 }

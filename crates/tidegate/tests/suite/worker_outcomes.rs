@@ -431,3 +431,23 @@ async fn typed_tasks_arrive_as_they_were_sent() {
     assert_eq!(raw[0].headers["datacontenttype"], "application/json");
     assert_eq!(test.enqueued::<Welcome>().await.unwrap(), [sent]);
 }
+
+#[tokio::test]
+async fn where_the_broker_does_not_count_attempts_the_worker_does() {
+    let deliveries = tidegate::capabilities::DeliveryCount::AtLeast;
+    let capabilities = tidegate::Capabilities { deliveries, ..tidegate::memory::capabilities() };
+    let (broker, _, clock) = crate::scripted::broker_that(capabilities);
+    fill(&broker, "q", &["fails"]).await;
+    let retry = Some(RetryPolicy { max_attempts: 2, ..RetryPolicy::default() });
+    let worker = Worker::new(&broker).queue("q").options(WorkerOptions { retry, ..options() });
+    let worker = worker.handle_raw("fails", |_: Task, _: Context| async { Err::<(), _>("down") });
+    let run = tokio::spawn(worker.run_until_empty());
+    until("it has ended", async || {
+        clock.advance(Duration::from_secs(1));
+        run.is_finished()
+    })
+    .await;
+    assert_eq!(run.await.unwrap().unwrap().retried, 1);
+    let dead = only_task(&broker, "q").await.dead_letter.unwrap();
+    assert_eq!(dead.reason, "attempts exhausted: down");
+}

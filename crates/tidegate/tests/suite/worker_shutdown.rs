@@ -157,13 +157,14 @@ async fn what_arrives_after_the_stop_is_given_back() {
 
 #[tokio::test]
 async fn an_idle_worker_stops_at_once_though_a_receive_is_under_way() {
-    let test = TestBroker::new();
-    fill(test.broker(), "q", &[]).await;
+    let (broker, script, _) = crate::scripted::broker();
+    fill(&broker, "q", &[]).await;
     let diary = Diary::default();
-    let (worker, _gate) = at_a_gate(test.broker(), &diary);
+    let (worker, _gate) = at_a_gate(&broker, &diary);
     let control = worker.control();
     let run = tokio::spawn(worker.run());
-    until("the receive waits", async || test.clock().next_wake().is_some()).await;
+    let under_way = &script.receives_under_way;
+    until("the receive waits", async || under_way.load(Ordering::SeqCst) == 1).await;
     control.stop();
     // The clock stands still: only the closing of its place ends the receive.
     assert_eq!(run.await.unwrap().unwrap().received, 0);
