@@ -83,7 +83,11 @@ async fn start_acknowledged(
     let mut done = Vec::new();
     for ((attempt, kind, work), answer) in ready.into_iter().zip(answers) {
         match answer {
-            Ok(Settled::Done { .. }) => done.extend(launch(shared, place, attempt, kind, work)),
+            // WHY: only this worker has the token, so that it was settled before is its own doing: the
+            // answer to an earlier try was lost.
+            Ok(Settled::Done { .. } | Settled::AlreadyDone) => {
+                done.extend(launch(shared, place, attempt, kind, work))
+            }
             // WHY: whoever cannot know that the task is gone for good must not start it.
             answer => {
                 let Attempt { context, slot } = attempt;
