@@ -237,6 +237,35 @@ async fn follow_ups_come_with_the_completion_or_not_at_all() {
     assert_eq!((done.completed, done.lost), (2, 1));
 }
 
+#[tokio::test]
+async fn a_running_worker_enqueues_no_follow_up_of_a_lease_that_was_lost() {
+    let test = TestBroker::new();
+    fill(test.broker(), "q", &["chain"]).await;
+    test.declare("mail").await.unwrap();
+    let (broker, clock) = (test.broker().clone(), test.clock().clone());
+    let worker = Worker::new(test.broker()).queue("q").with_follow_ups();
+    let worker = worker.options(WorkerOptions { concurrency: 1, ..options() });
+    let worker = worker.handle_raw("chain", move |task: Task, context: Context| {
+        let (broker, clock) = (broker.clone(), clock.clone());
+        async move {
+            if task.deliveries == 1 {
+                lose_to_another(&broker, &clock).await;
+            }
+            let next = Welcome { user: 1, address: Address { zip: "1".into() } };
+            Outcome::done().then([context.follow_up(&next).unwrap()])
+        }
+    });
+    let control = worker.control();
+    let run = tokio::spawn(worker.run());
+    until("the loss is seen", async || control.metrics().lost == 1).await;
+    assert_eq!(test.enqueued::<Welcome>().await.unwrap(), []);
+    test.clock().advance(Duration::from_secs(1));
+    until("the next attempt is done", async || control.metrics().completed == 1).await;
+    control.stop();
+    run.await.unwrap().unwrap();
+    assert_eq!(test.enqueued::<Welcome>().await.unwrap().len(), 1);
+}
+
 /// Lets the lease end and somebody else take and give back the task.
 async fn lose_to_another(broker: &tidegate::Broker, clock: &tidegate::ManualClock) {
     clock.advance(Duration::from_secs(31));
