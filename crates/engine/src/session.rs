@@ -52,7 +52,7 @@ struct Batch {
 }
 
 impl EngineSession {
-    pub(crate) fn new(engine: Arc<Engine>, queue: QueueName, session: u32, client: bool) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, queue: QueueName, session: u64, client: bool) -> Self {
         let hold = Hold { session, client, length_ms: 0 };
         Self { engine, queue, hold, closed: AtomicBool::new(false) }
     }

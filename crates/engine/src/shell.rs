@@ -91,10 +91,10 @@ impl Core {
         log.reserve(body_max, state, now).map_err(|error| no_segment(error, Operation::Settle))
     }
 
-    /// A number for a new session.
-    pub(crate) fn take_session(&mut self) -> u32 {
+    /// A number for a new session. It is not one of an earlier open, whose leases may live on.
+    pub(crate) fn take_session(&mut self) -> u64 {
         self.next_session += 1;
-        self.next_session
+        u64::from(self.state.numbers().epoch) << 32 | u64::from(self.next_session)
     }
 
     /// What is told when something becomes available in the queue with this index.

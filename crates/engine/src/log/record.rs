@@ -365,7 +365,7 @@ fn put_duration(duration: Duration, to: &mut impl Put) {
 
 fn put_hold(hold: Hold, to: &mut impl Put) {
     let Hold { session, client, length_ms } = hold;
-    to.put_u32(session);
+    to.put_u64(session);
     to.put_u8(u8::from(client));
     to.put_u32(length_ms);
 }
@@ -469,7 +469,7 @@ fn take_duration(take: &mut Take<'_>) -> Option<Duration> {
 }
 
 fn take_hold(take: &mut Take<'_>) -> Option<Hold> {
-    Some(Hold { session: take.u32()?, client: take.u8()? != 0, length_ms: take.u32()? })
+    Some(Hold { session: take.u64()?, client: take.u8()? != 0, length_ms: take.u32()? })
 }
 
 fn take_verdict(take: &mut Take<'_>) -> Option<Verdict> {

@@ -139,12 +139,12 @@ impl State {
     }
 
     /// How many leases a session holds.
-    pub(crate) fn held_by(&self, session: u32) -> usize {
+    pub(crate) fn held_by(&self, session: u64) -> usize {
         self.timers.iter().filter(|timer| timer.hold.session == session).count()
     }
 
     /// Gives back every live lease of a session, unharmed.
-    pub(crate) fn release_session(&mut self, index: u32, session: u32, frame: &mut Frame<'_>) {
+    pub(crate) fn release_session(&mut self, index: u32, session: u64, frame: &mut Frame<'_>) {
         let held = self.timers.iter().filter(|timer| timer.hold.session == session);
         let slots = held.filter_map(|timer| Some((timer.slot, self.slots.get(timer.slot)?)));
         let leased = slots.filter(|(_, s)| s.phase == Phase::Leased && s.queue == index);

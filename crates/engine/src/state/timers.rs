@@ -17,8 +17,8 @@ const TREE: u8 = u8::MAX;
 /// Who holds a lease, as far as a restart must know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hold {
-    /// The session that received it.
-    pub(crate) session: u32,
+    /// The session that received it: the epoch of its open and its number, never used twice.
+    pub(crate) session: u64,
     /// Whether the holder outlives this process.
     pub(crate) client: bool,
     /// The length it was given, in milliseconds.
