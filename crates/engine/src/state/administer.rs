@@ -263,10 +263,10 @@ impl State {
         let moved = target.into_iter().flat_map(|target| target.moved.iter());
         let mut dead: Vec<_> = source.dead.iter().chain(moved).copied().collect();
         dead.sort_unstable();
+        // WHY: one that was moved and died again, there, is that queue's.
         let wanted = |(_, _, slot): &(_, u64, u32)| {
             let letter = self.extra(*slot).and_then(|e| e.dead.as_ref().or(e.moved.as_ref()));
-            let here = self.slots.get(*slot).is_some_and(|found| found.phase == Phase::Dead);
-            letter.is_some_and(|dead| filter.matches(dead) && (here || dead.source == *name))
+            letter.is_some_and(|dead| filter.matches(dead) && dead.source == *name)
         };
         let slots = dead.into_iter().filter(wanted).map(|(_, _, slot)| slot);
         Ok(slots.take(filter.limit()).collect())
