@@ -121,7 +121,9 @@ impl Commit {
                 self.fail(format!("writing segment {} of the log: {error}", segment.id));
                 return self.poison.check(doing);
             }
-            if writer.unsynced.last().is_none_or(|last| last.id != segment.id) {
+            // WHY: what is held here is not used again, so a log that is never synced holds nothing.
+            let synced = self.durability != Durability::Never;
+            if synced && writer.unsynced.last().is_none_or(|last| last.id != segment.id) {
                 writer.unsynced.push(segment);
             }
             if bytes.capacity() <= SCRATCH_BYTES_MAX {
@@ -166,7 +168,13 @@ impl Commit {
         let (segments, end, lsn) = {
             let mut writer = lock(&self.writer);
             self.write_pending(shell, &mut writer, Operation::Settle)?;
-            (std::mem::take(&mut writer.unsynced), writer.end, writer.lsn)
+            let segments = match self.durability {
+                Durability::Never => shell.lock().log.all_segments(),
+                Durability::Always | Durability::Interval(_) => {
+                    std::mem::take(&mut writer.unsynced)
+                }
+            };
+            (segments, writer.end, writer.lsn)
         };
         for segment in &segments {
             if let Err(error) = segment.file.sync() {

@@ -229,6 +229,10 @@ impl Log {
         self.segments.values().next().filter(|segment| segment.id != self.tail.id)
     }
 
+    pub(crate) fn all_segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.values().cloned().collect()
+    }
+
     /// All segments but the tail, oldest first.
     pub(crate) fn full_segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.segments.values().filter(|segment| segment.id != self.tail.id)

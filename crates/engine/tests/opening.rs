@@ -1,0 +1,142 @@
+//! What an open refuses, and what it says.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use tidegate_core::{Broker, ErrorKind, ListOptions, NewTask, QueueName, QueueSpec, Result};
+use tidegate_engine::Options;
+
+fn queue() -> QueueName {
+    QueueName::new("mail").unwrap()
+}
+
+async fn open(dir: &TempDir) -> Result<Broker> {
+    tidegate_engine::open(Options { segment_bytes: 16 << 10, ..Options::new(dir.path()) }).await
+}
+
+/// A directory with this many tasks of 1,000 bytes, closed.
+async fn filled(tasks: usize) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(&dir).await.unwrap();
+    broker.declare(&QueueSpec::new(queue())).await.unwrap();
+    for number in 0..tasks {
+        let payload = vec![number as u8; 1_000];
+        broker.enqueue_one(&queue(), NewTask::new("kind", payload)).await.unwrap();
+    }
+    broker.close().await.unwrap();
+    dir
+}
+
+async fn payloads(broker: &Broker) -> Vec<usize> {
+    let all = ListOptions { state: None, after: None, limit: usize::MAX };
+    let views = broker.inspect().unwrap().list(&queue(), &all).await.unwrap();
+    views.iter().filter_map(|view| Some(usize::from(*view.task.payload.first()?))).collect()
+}
+
+fn segment(dir: &TempDir, id: u32) -> PathBuf {
+    dir.path().join(format!("log/{id:010}.seg"))
+}
+
+#[tokio::test]
+async fn a_second_open_is_told_who_holds_the_directory() {
+    let dir = filled(1).await;
+    let broker = open(&dir).await.unwrap();
+    let refused = open(&dir).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Locked);
+    let holder = format!("process {}", std::process::id());
+    assert!(refused.to_string().contains(&holder), "{refused}");
+    assert!(refused.to_string().contains("stop it first"), "{refused}");
+    broker.close().await.unwrap();
+    open(&dir).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_of_a_newer_version_is_refused_and_left_alone() {
+    let dir = filled(1).await;
+    let path = segment(&dir, 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let refused = open(&dir).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Format);
+    assert!(refused.to_string().contains("format version 2"), "{refused}");
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_named() {
+    let dir = filled(60).await;
+    fs::remove_file(segment(&dir, 2)).unwrap();
+    let refused = open(&dir).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert!(refused.to_string().contains("0000000002.seg"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_damaged_frame_takes_only_its_own_tasks_with_it() {
+    let dir = filled(60).await;
+    let path = segment(&dir, 2);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&path, &bytes).unwrap();
+    let broker = open(&dir).await.unwrap();
+    let left = payloads(&broker).await;
+    assert_eq!(left.len(), 59, "{left:?}");
+    broker.close().await.unwrap();
+    let again = open(&dir).await.unwrap();
+    assert_eq!(payloads(&again).await, left);
+}
+
+#[tokio::test]
+async fn a_damaged_header_takes_nothing_with_it() {
+    let dir = filled(60).await;
+    let path = segment(&dir, 2);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[5] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let broker = open(&dir).await.unwrap();
+    assert_eq!(payloads(&broker).await.len(), 60);
+}
+
+/// A frame that no later frame says was synced was never acknowledged: it may go, and what is
+/// written next must not be followed by what lay behind it.
+#[tokio::test]
+async fn a_torn_tail_is_cut_off_and_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(&dir).await.unwrap();
+    broker.declare(&QueueSpec::new(queue())).await.unwrap();
+    for number in 0..5_u8 {
+        broker.enqueue_one(&queue(), NewTask::new("kind", vec![number; 1_000])).await.unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("log")).unwrap();
+    for entry in fs::read_dir(dir.path().join("log")).unwrap() {
+        let from = entry.unwrap().path();
+        fs::copy(&from, copy.path().join("log").join(from.file_name().unwrap())).unwrap();
+    }
+    let path = segment(&copy, 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.windows(100).rposition(|window| window == [4; 100]).unwrap();
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let broker = open(&copy).await.unwrap();
+    assert_eq!(payloads(&broker).await, [0, 1, 2, 3]);
+    broker.enqueue_one(&queue(), NewTask::new("kind", vec![9; 1_000])).await.unwrap();
+    broker.close().await.unwrap();
+    let again = open(&copy).await.unwrap();
+    assert_eq!(payloads(&again).await, [0, 1, 2, 3, 9]);
+}
+
+#[tokio::test]
+async fn a_file_in_the_directory_s_place_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let refused = tidegate_engine::open(Options::new(&file)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(refused.to_string().contains("file"), "{refused}");
+}
