@@ -2,7 +2,7 @@
 //! not read from the disk. A page is given back when no live body begins in it, or when it is the
 //! oldest and the budget is used up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::position::Position;
 use crate::state::usage::PAGE_BYTES;
@@ -10,12 +10,11 @@ use crate::state::usage::PAGE_BYTES;
 /// Pages kept for use again.
 const POOL_PAGES: usize = 16;
 
-/// The pages.
+/// The pages, by segment and by their place in it.
 #[derive(Debug)]
 pub(crate) struct Mirror {
-    pages: HashMap<(u32, u32), Page>,
-    /// The same pages, oldest first.
-    order: BTreeMap<(u32, u32), ()>,
+    segments: BTreeMap<u32, Vec<Option<Page>>>,
+    pages: usize,
     pool: Vec<Box<[u8]>>,
     budget_pages: usize,
 }
@@ -31,7 +30,7 @@ struct Page {
 impl Mirror {
     pub(crate) fn new(budget_bytes: u64) -> Self {
         let budget_pages = (budget_bytes / PAGE_BYTES as u64).max(2) as usize;
-        Self { pages: HashMap::new(), order: BTreeMap::new(), pool: Vec::new(), budget_pages }
+        Self { segments: BTreeMap::new(), pages: 0, pool: Vec::new(), budget_pages }
     }
 
     /// Copies what was appended to the log at `at`.
@@ -41,48 +40,63 @@ impl Mirror {
             let (page, start) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
             let count = bytes.len().min(PAGE_BYTES - start);
             let (now, later) = bytes.split_at(count);
-            self.fill((at.segment(), page as u32), start, now);
+            self.fill(at.segment(), page, start, now);
             bytes = later;
             offset += count;
         }
     }
 
-    fn fill(&mut self, key: (u32, u32), start: usize, bytes: &[u8]) {
-        if !self.pages.contains_key(&key) {
-            self.make_room();
-            let fresh = || vec![0; PAGE_BYTES].into_boxed_slice();
-            let page = self.pool.pop().unwrap_or_else(fresh);
-            let (from, to) = (start as u32, start as u32);
-            self.pages.insert(key, Page { bytes: page, from, to });
-            self.order.insert(key, ());
+    fn fill(&mut self, segment: u32, number: usize, start: usize, bytes: &[u8]) {
+        if self.page(segment, number).is_none() {
+            self.make_page(segment, number, start);
         }
-        let Some(page) = self.pages.get_mut(&key) else { return };
+        let pages = self.segments.get_mut(&segment);
+        let Some(Some(page)) = pages.and_then(|pages| pages.get_mut(number)) else { return };
         if let Some(place) = page.bytes.get_mut(start..start + bytes.len()) {
             place.copy_from_slice(bytes);
             page.to = (start + bytes.len()) as u32;
         }
     }
 
-    fn make_room(&mut self) {
-        while self.pages.len() >= self.budget_pages {
-            let Some((oldest, ())) = self.order.pop_first() else { return };
-            self.give_back(oldest);
+    fn make_page(&mut self, segment: u32, number: usize, start: usize) {
+        while self.pages >= self.budget_pages && self.forget_oldest() {}
+        let fresh = || vec![0; PAGE_BYTES].into_boxed_slice();
+        let bytes = self.pool.pop().unwrap_or_else(fresh);
+        let pages = self.segments.entry(segment).or_default();
+        if pages.len() <= number {
+            pages.resize_with(number + 1, || None);
         }
+        if let Some(place) = pages.get_mut(number) {
+            *place = Some(Page { bytes, from: start as u32, to: start as u32 });
+            self.pages += 1;
+        }
+    }
+
+    fn forget_oldest(&mut self) -> bool {
+        let Some((segment, pages)) = self.segments.iter().next() else { return false };
+        let (segment, oldest) = (*segment, pages.iter().position(Option::is_some));
+        match oldest {
+            Some(number) => self.forget(segment, number as u32),
+            None => drop(self.segments.remove(&segment)),
+        }
+        true
     }
 
     /// Forgets a page.
-    pub(crate) fn forget(&mut self, segment: u32, page: u32) {
-        if self.order.remove(&(segment, page)).is_some() {
-            self.give_back((segment, page));
+    pub(crate) fn forget(&mut self, segment: u32, number: u32) {
+        let Some(pages) = self.segments.get_mut(&segment) else { return };
+        let Some(page) = pages.get_mut(number as usize).and_then(Option::take) else { return };
+        self.pages -= 1;
+        if self.pool.len() < POOL_PAGES {
+            self.pool.push(page.bytes);
+        }
+        if pages.iter().all(Option::is_none) {
+            self.segments.remove(&segment);
         }
     }
 
-    fn give_back(&mut self, key: (u32, u32)) {
-        if let Some(page) = self.pages.remove(&key)
-            && self.pool.len() < POOL_PAGES
-        {
-            self.pool.push(page.bytes);
-        }
+    fn page(&self, segment: u32, number: usize) -> Option<&Page> {
+        self.segments.get(&segment)?.get(number)?.as_ref()
     }
 
     /// Appends `len` bytes that lie at `at`, if they are all here.
@@ -90,9 +104,9 @@ impl Mirror {
         let before = to.len();
         let (mut offset, mut left) = (at.offset() as usize, len);
         while left > 0 {
-            let (page, start) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
+            let (number, start) = (offset / PAGE_BYTES, offset % PAGE_BYTES);
             let count = left.min(PAGE_BYTES - start);
-            let page = self.pages.get(&(at.segment(), page as u32));
+            let page = self.page(at.segment(), number);
             let here = page.filter(|p| p.from as usize <= start && start + count <= p.to as usize);
             let Some(bytes) = here.and_then(|page| page.bytes.get(start..start + count)) else {
                 to.truncate(before);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tidegate_core::{Error, ErrorKind, Operation};
 
 use super::frame::{self, FrameKind, HEADER_BYTES, Header};
-use super::record;
+use super::record::{self, Record};
 use super::segment::{
     FORMAT_VERSION, FRAMES_START, HeaderRead, Segment, SegmentHeader, segment_id, segment_path,
 };
@@ -48,6 +48,9 @@ pub(crate) struct Damage {
 }
 
 /// Reads every segment in `dir` into `state`. `None` if there is no log yet.
+///
+/// Nearly always the frames follow each other without a gap, and one pass is enough. At the first
+/// gap the rest is looked through to the end before it is decided what the gap is.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     dir: &Path,
@@ -57,10 +60,14 @@ pub(crate) fn recover(
     let Some(log) = files.iter().find_map(|file| file.header.map(|header| header.log)) else {
         return Ok(None);
     };
-    let mut scan = Scan::new(log);
-    scan.scan_all(&files)?;
-    scan.check_gaps(dir, &files)?;
-    scan.replay_all(&files, state)
+    let ends = Ends::read(&files)?;
+    ends.check_missing(dir, &files)?;
+    let mut replay = Replay::new(ends);
+    let gap = replay.until_gap(&files, state)?;
+    if let Some((number, at)) = gap {
+        replay.after_gap(&files, number, at, state)?;
+    }
+    Ok(Some(replay.finish(log, &files)))
 }
 
 /// A file named as a segment.
@@ -119,107 +126,59 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, Operation::Open, why).caused_by(error)
 }
 
-/// One run of frames that follow each other without a gap.
-#[derive(Clone, Debug)]
-struct Run {
-    segment: usize,
-    start: u32,
-    end: u32,
-    first_lsn: u64,
-    next_lsn: u64,
-}
-
-/// What lies where, found before anything is replayed: the end of a run may be the log's end, or
-/// damage, and only what comes later tells.
-#[derive(Debug)]
-struct Scan {
-    log: [u8; 16],
-    runs: Vec<Run>,
-    synced_lsn: u64,
+/// What the newest segment says of the whole log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ends {
+    /// The first segment that is still needed.
     floor: u32,
     /// Whether the log was never synced when it was last written.
     relaxed: bool,
+    /// The newest frame that is known to be synced.
+    synced_lsn: u64,
+    /// The last segment with a frame in it.
+    last: u32,
 }
 
-impl Scan {
-    fn new(log: [u8; 16]) -> Self {
-        Self { log, runs: Vec::new(), synced_lsn: 0, floor: 0, relaxed: false }
-    }
-
-    fn scan_all(&mut self, files: &[SegmentFile]) -> Result<(), Error> {
+impl Ends {
+    fn read(files: &[SegmentFile]) -> Result<Self, Error> {
         let mut bytes = Vec::new();
-        for (number, file) in files.iter().enumerate() {
+        for file in files.iter().rev() {
             read_whole(&file.segment, &mut bytes)?;
-            self.scan(number, file, &bytes);
-        }
-        Ok(())
-    }
-
-    /// Finds the runs of one segment, by their headers and check sums.
-    fn scan(&mut self, number: usize, file: &SegmentFile, bytes: &[u8]) {
-        let salt = file.segment.salt;
-        let mut at = FRAMES_START as usize;
-        let mut run: Option<Run> = None;
-        while at < bytes.len() {
-            match frame::read(bytes.get(at..).unwrap_or_default(), salt) {
-                Ok((header, body)) => {
-                    let follows = run.as_ref().is_some_and(|run| run.next_lsn == header.lsn);
-                    if !follows {
-                        self.runs.extend(run.take());
-                    }
-                    let run = run.get_or_insert(Run {
-                        segment: number,
-                        start: at as u32,
-                        end: at as u32,
-                        first_lsn: header.lsn,
-                        next_lsn: header.lsn,
-                    });
-                    self.note(&header, body);
-                    at += header.frame_bytes();
-                    run.end = at as u32;
-                    run.next_lsn = header.lsn + 1;
-                }
-                Err(_) => {
-                    self.runs.extend(run.take());
-                    let Some(next) = next_header(bytes, at + 1, salt) else { break };
-                    at = next;
-                }
+            let mut ends = Self { last: file.segment.id, ..Self::default() };
+            let mut at = FRAMES_START as usize;
+            while let Some((header, body)) = frame_at(&bytes, at, file.segment.salt) {
+                ends.note(&header, body);
+                at += header.frame_bytes();
+            }
+            if at > FRAMES_START as usize {
+                return Ok(ends);
             }
         }
-        self.runs.extend(run);
+        Ok(Self::default())
     }
 
     fn note(&mut self, header: &Header, body: &[u8]) {
         self.synced_lsn = self.synced_lsn.max(header.synced_up_to);
-        if matches!(header.kind, FrameKind::IdleMark | FrameKind::ClosingMark) {
-            return;
-        }
-        if body.len() > 64 && header.kind == FrameKind::Command {
-            return;
-        }
         for record in record::read(body, Position::START).flatten() {
             match record {
-                record::Record::Cleaned { floor } => self.floor = self.floor.max(floor),
-                record::Record::Numbers(numbers) => {
+                Record::Cleaned { floor } => self.floor = self.floor.max(floor),
+                Record::Numbers(numbers) => {
                     self.floor = self.floor.max(numbers.floor);
                     self.relaxed = numbers.relaxed;
                 }
-                record::Record::Opened { relaxed, .. } => self.relaxed = relaxed,
+                Record::Opened { relaxed, .. } => self.relaxed = relaxed,
                 _ => return,
             }
         }
     }
 
     /// Every segment from the floor to the last one with a frame must be there.
-    fn check_gaps(&self, dir: &Path, files: &[SegmentFile]) -> Result<(), Error> {
-        let used = self.runs.iter().filter_map(|run| files.get(run.segment));
-        let ids: Vec<u32> = used.map(|file| file.segment.id).collect();
-        let Some(last) = ids.iter().max() else { return Ok(()) };
-        let oldest = ids.iter().min().copied().unwrap_or(0);
+    fn check_missing(&self, dir: &Path, files: &[SegmentFile]) -> Result<(), Error> {
+        let oldest = files.first().map_or(0, |file| file.segment.id);
         // WHY: a log that is never synced may have forgotten that it was cleaned.
         let first = if self.relaxed { oldest.max(self.floor) } else { self.floor.max(1) };
         let there = |id: &u32| files.iter().any(|file| file.segment.id == *id);
-        match (first..=*last).find(|id| !there(id)) {
+        match (first..=self.last).find(|id| !there(id)) {
             None => Ok(()),
             Some(missing) => {
                 let path = segment_path(dir, missing);
@@ -231,30 +190,10 @@ impl Scan {
             }
         }
     }
+}
 
-    fn replay_all(
-        &self,
-        files: &[SegmentFile],
-        state: &mut State,
-    ) -> Result<Option<Recovered>, Error> {
-        let mut replay = Replay::new(self.synced_lsn);
-        let needed =
-            |run: &&Run| files.get(run.segment).is_some_and(|file| file.segment.id >= self.floor);
-        let mut bytes = Vec::new();
-        let mut loaded = None;
-        for run in self.runs.iter().filter(needed) {
-            let Some(file) = files.get(run.segment) else { continue };
-            if !replay.accepts(file.segment.id, run) {
-                continue;
-            }
-            if loaded != Some(run.segment) {
-                read_whole(&file.segment, &mut bytes)?;
-                loaded = Some(run.segment);
-            }
-            replay.run(&file.segment, run, &bytes, state);
-        }
-        Ok(Some(replay.finish(self, files)))
-    }
+fn frame_at(bytes: &[u8], at: usize, salt: u32) -> Option<(Header, &[u8])> {
+    frame::read(bytes.get(at..)?, salt).ok()
 }
 
 /// The next place at or after `from` where a sound header of the segment stands.
@@ -276,10 +215,44 @@ fn read_whole(segment: &Segment, into: &mut Vec<u8>) -> Result<(), Error> {
     })
 }
 
+/// One run of frames that follow each other without a gap.
+#[derive(Clone, Debug)]
+struct Run {
+    segment: usize,
+    start: usize,
+    end: usize,
+    first_lsn: u64,
+    next_lsn: u64,
+}
+
+/// Finds the runs of one segment from `at` on, by their headers and check sums.
+fn runs(number: usize, bytes: &[u8], mut at: usize, salt: u32, ends: &mut Ends) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut fresh = true;
+    while at < bytes.len() {
+        let Some((header, body)) = frame_at(bytes, at, salt) else {
+            fresh = true;
+            let Some(next) = next_header(bytes, at + 1, salt) else { break };
+            at = next;
+            continue;
+        };
+        ends.note(&header, body);
+        let end = at + header.frame_bytes();
+        let (first_lsn, next_lsn) = (header.lsn, header.lsn + 1);
+        match runs.last_mut().filter(|run| !fresh && run.next_lsn == header.lsn) {
+            Some(run) => (run.end, run.next_lsn) = (end, next_lsn),
+            None => runs.push(Run { segment: number, start: at, end, first_lsn, next_lsn }),
+        }
+        fresh = false;
+        at = end;
+    }
+    runs
+}
+
 /// The log while it is carried out.
 #[derive(Debug)]
 struct Replay {
-    synced_lsn: u64,
+    ends: Ends,
     synced_end: Position,
     next_lsn: Option<u64>,
     end: Position,
@@ -290,9 +263,9 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(synced_lsn: u64) -> Self {
+    fn new(ends: Ends) -> Self {
         Self {
-            synced_lsn,
+            ends,
             synced_end: Position::START,
             next_lsn: None,
             end: Position::START,
@@ -303,17 +276,77 @@ impl Replay {
         }
     }
 
+    /// Carries out frames as long as they follow each other, and tells in which segment and where
+    /// in it they no longer do, unless that is the end.
+    fn until_gap(
+        &mut self,
+        files: &[SegmentFile],
+        state: &mut State,
+    ) -> Result<Option<(usize, usize)>, Error> {
+        let floor = self.ends.floor;
+        let needed = files.iter().enumerate().filter(|(_, file)| file.segment.id >= floor);
+        let needed: Vec<_> = needed.map(|(number, file)| (number, &*file.segment)).collect();
+        read_ahead(&needed, |number, segment, bytes| {
+            let mut at = FRAMES_START as usize;
+            while let Some((header, body)) = frame_at(bytes, at, segment.salt) {
+                if self.next_lsn.is_some_and(|next| next != header.lsn) {
+                    return Some((number, at));
+                }
+                self.frame(segment, at, &header, body, state);
+                at += header.frame_bytes();
+            }
+            // WHY: a frame is missing only if one follows. Whether one does in the next segment,
+            // its own first frame tells.
+            let is_last = segment.id >= self.ends.last;
+            let follows = is_last && next_header(bytes, at + 1, segment.salt).is_some();
+            follows.then_some((number, at))
+        })
+    }
+
+    /// Looks through all that follows a gap, then carries out what belongs to the log.
+    fn after_gap(
+        &mut self,
+        files: &[SegmentFile],
+        number: usize,
+        at: usize,
+        state: &mut State,
+    ) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        let mut found = Vec::new();
+        // WHY: the gap may begin at the end of the segment before, in frames that can't be read.
+        let first = if at == FRAMES_START as usize { number.saturating_sub(1) } else { number };
+        for (number, file) in files.iter().enumerate().skip(first) {
+            let Segment { id, salt, .. } = *file.segment;
+            let start = if id == self.end.segment() { self.end.offset() } else { FRAMES_START };
+            read_whole(&file.segment, &mut bytes)?;
+            found.extend(runs(number, &bytes, start as usize, salt, &mut self.ends));
+        }
+        let mut loaded = None;
+        for run in found {
+            let Some(file) = files.get(run.segment) else { continue };
+            if !self.accepts(file.segment.id, &run) {
+                continue;
+            }
+            if loaded != Some(run.segment) {
+                read_whole(&file.segment, &mut bytes)?;
+                loaded = Some(run.segment);
+            }
+            self.run(&file.segment, &run, &bytes, state);
+        }
+        Ok(())
+    }
+
     /// Whether a run goes on where the log was. After a gap it does only if what is missing was
     /// acknowledged: then the gap is damage. Else the log ended before it.
     fn accepts(&mut self, segment: u32, run: &Run) -> bool {
         let expected = self.next_lsn.unwrap_or(run.first_lsn);
-        let ghost = (Position::new(segment, run.start), run.end - run.start);
+        let ghost = (Position::new(segment, run.start as u32), (run.end - run.start) as u32);
         if self.ended || run.first_lsn < expected {
             self.ghosts.push(ghost);
             return false;
         }
         if run.first_lsn > expected {
-            if expected > self.synced_lsn {
+            if expected > self.ends.synced_lsn {
                 self.ended = true;
                 self.ghosts.push(ghost);
                 return false;
@@ -325,43 +358,47 @@ impl Replay {
     }
 
     fn run(&mut self, segment: &Segment, run: &Run, bytes: &[u8], state: &mut State) {
-        let mut at = run.start as usize;
-        while at < run.end as usize {
-            let Ok((header, body)) = frame::read(bytes.get(at..).unwrap_or_default(), segment.salt)
-            else {
-                break;
-            };
-            let body_at = Position::new(segment.id, (at + HEADER_BYTES) as u32);
-            self.frame(&header, body, body_at, state);
+        let mut at = run.start;
+        while at < run.end {
+            let Some((header, body)) = frame_at(bytes, at, segment.salt) else { break };
+            self.frame(segment, at, &header, body, state);
             at += header.frame_bytes();
-            self.end = Position::new(segment.id, at as u32);
-            if header.lsn <= self.synced_lsn {
-                self.synced_end = self.end;
-            }
         }
-        self.next_lsn = Some(run.next_lsn);
     }
 
-    fn frame(&mut self, header: &Header, body: &[u8], at: Position, state: &mut State) {
+    fn frame(
+        &mut self,
+        segment: &Segment,
+        at: usize,
+        header: &Header,
+        body: &[u8],
+        state: &mut State,
+    ) {
         state.advance(header.time);
         self.was_closed = header.kind == FrameKind::ClosingMark;
-        for record in record::read(body, at) {
-            let carried_out = record.is_some_and(|record| state.replay(header.lsn, record));
-            if !carried_out {
+        let body_at = Position::new(segment.id, (at + HEADER_BYTES) as u32);
+        for record in record::read(body, body_at) {
+            if !record.is_some_and(|record| state.replay(header.lsn, record)) {
                 let (from_lsn, to_lsn) = (header.lsn, header.lsn + 1);
-                self.damage.push(Damage { at, from_lsn, to_lsn });
-                return;
+                self.damage.push(Damage { at: body_at, from_lsn, to_lsn });
+                break;
             }
+        }
+        self.next_lsn = Some(header.lsn + 1);
+        self.end = Position::new(segment.id, (at + header.frame_bytes()) as u32);
+        if header.lsn <= self.ends.synced_lsn {
+            self.synced_end = self.end;
         }
     }
 
-    fn finish(self, scan: &Scan, files: &[SegmentFile]) -> Recovered {
+    fn finish(self, log: [u8; 16], files: &[SegmentFile]) -> Recovered {
         let last = self.end.segment();
-        let is_needed = |id: u32| id >= scan.floor && id <= last && self.next_lsn.is_some();
+        let floor = self.ends.floor;
+        let is_needed = |id: u32| id >= floor && id <= last && self.next_lsn.is_some();
         let (needed, unused): (Vec<_>, Vec<_>) =
             files.iter().map(|file| file.segment.clone()).partition(|s| is_needed(s.id));
         Recovered {
-            log: scan.log,
+            log,
             segments: needed.into_iter().map(|segment| (segment.id, segment)).collect(),
             unused,
             end: self.end,
@@ -372,4 +409,34 @@ impl Replay {
             was_closed: self.was_closed,
         }
     }
+}
+
+/// Hands each segment with its bytes to `each`, in order, until that finds something; the next one
+/// is read meanwhile.
+fn read_ahead<T>(
+    segments: &[(usize, &Segment)],
+    mut each: impl FnMut(usize, &Segment, &[u8]) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    let (full, read) = std::sync::mpsc::sync_channel(1);
+    let (used, empty) = std::sync::mpsc::channel::<Vec<u8>>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for (_, segment) in segments {
+                let mut bytes = empty.try_recv().unwrap_or_default();
+                let outcome = read_whole(segment, &mut bytes).map(|()| bytes);
+                if full.send(outcome).is_err() {
+                    return;
+                }
+            }
+        });
+        for ((number, segment), bytes) in segments.iter().zip(read) {
+            let bytes = bytes?;
+            if let Some(found) = each(*number, segment, &bytes) {
+                return Ok(Some(found));
+            }
+            // WHY: the reader may have come to its end and gone.
+            let _ = used.send(bytes);
+        }
+        Ok(None)
+    })
 }
