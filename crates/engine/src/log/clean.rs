@@ -57,7 +57,7 @@ impl Cleaning {
 fn of(record: Record<'_>) -> Vec<Candidate> {
     match record {
         Record::Enqueued { queue, tasks } => {
-            tasks.iter().map(|written| body(written, Some(queue))).collect()
+            tasks.map(|written| body(&written, Some(queue))).collect()
         }
         Record::Snapshot(snapshot) => vec![body(&snapshot.written, None)],
         Record::Dedup { queue, key, .. } => vec![Candidate::Dedup { queue, key: key.into() }],

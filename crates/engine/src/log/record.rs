@@ -50,7 +50,7 @@ pub(crate) struct TaskRef {
 /// A record, taken apart.
 #[derive(Clone, Debug)]
 pub(crate) enum Record<'a> {
-    Enqueued { queue: u32, tasks: Vec<Written<'a>> },
+    Enqueued { queue: u32, tasks: WrittenList<'a> },
     Leased { hold: Hold, tasks: Vec<TaskRef> },
     Settled { task: TaskRef, verdict: Verdict },
     Extended { task: TaskRef, length: Duration },
@@ -64,6 +64,25 @@ pub(crate) enum Record<'a> {
     Dedup { queue: u32, key: &'a str, id: TaskId, sequence: u64, until: Timestamp },
     Cleaned { floor: u32 },
     Numbers(Numbers),
+}
+
+/// The bodies of a record, taken apart one by one.
+#[derive(Clone, Debug)]
+pub(crate) struct WrittenList<'a> {
+    left: u32,
+    take: Take<'a>,
+    /// Bytes of the frame's body, which lies at `at`.
+    whole: usize,
+    at: Position,
+}
+
+impl<'a> Iterator for WrittenList<'a> {
+    type Item = Written<'a>;
+
+    fn next(&mut self) -> Option<Written<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        take_body(&mut self.take, self.whole, self.at)
+    }
 }
 
 /// A task's body in a record.
@@ -410,8 +429,11 @@ fn take_record<'a>(take: &mut Take<'a>, whole: usize, at: Position) -> Option<Re
     Some(match take.u8()? {
         ENQUEUED => {
             let (queue, count) = (take.u32()?, take.u32()?);
-            let written = (0..count).map(|_| take_body(take, whole, at));
-            Record::Enqueued { queue, tasks: written.collect::<Option<_>>()? }
+            let tasks = WrittenList { left: count, take: take.clone(), whole, at };
+            for _ in 0..count {
+                take_body(take, whole, at)?;
+            }
+            Record::Enqueued { queue, tasks }
         }
         LEASED => {
             let (_queue, hold, count) = (take.u32()?, take_hold(take)?, take.u32()?);

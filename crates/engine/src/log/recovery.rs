@@ -209,10 +209,12 @@ pub(crate) fn next_header(bytes: &[u8], from: usize, salt: u32) -> Option<usize>
 
 fn read_whole(segment: &Segment, into: &mut Vec<u8>) -> Result<(), Error> {
     into.resize(segment.size as usize, 0);
-    segment.file.read_at(into, 0).map_err(|error| {
-        let why = format!("cannot read segment {} of the log: {error}", segment.id);
-        Error::new(ErrorKind::Unavailable, Operation::Open, why).caused_by(error)
-    })
+    segment.file.read_at(into, 0).map_err(|error| unreadable(segment, error))
+}
+
+fn unreadable(segment: &Segment, error: io::Error) -> Error {
+    let why = format!("cannot read segment {} of the log: {error}", segment.id);
+    Error::new(ErrorKind::Unavailable, Operation::Open, why).caused_by(error)
 }
 
 /// One run of frames that follow each other without a gap.
@@ -285,22 +287,27 @@ impl Replay {
     ) -> Result<Option<(usize, usize)>, Error> {
         let floor = self.ends.floor;
         let needed = files.iter().enumerate().filter(|(_, file)| file.segment.id >= floor);
-        let needed: Vec<_> = needed.map(|(number, file)| (number, &*file.segment)).collect();
-        read_ahead(&needed, |number, segment, bytes| {
+        let needed = needed.map(|(number, file)| (number, &*file.segment));
+        for (number, segment) in needed {
+            let mut window = Window::new(segment);
             let mut at = FRAMES_START as usize;
-            while let Some((header, body)) = frame_at(bytes, at, segment.salt) {
+            while let Some((header, body)) = window.frame(at)? {
                 if self.next_lsn.is_some_and(|next| next != header.lsn) {
-                    return Some((number, at));
+                    return Ok(Some((number, at)));
                 }
                 self.frame(segment, at, &header, body, state);
                 at += header.frame_bytes();
             }
             // WHY: a frame is missing only if one follows. Whether one does in the next segment,
             // its own first frame tells.
-            let is_last = segment.id >= self.ends.last;
-            let follows = is_last && next_header(bytes, at + 1, segment.salt).is_some();
-            follows.then_some((number, at))
-        })
+            if segment.id >= self.ends.last {
+                let mut bytes = Vec::new();
+                read_whole(segment, &mut bytes)?;
+                let follows = next_header(&bytes, at + 1, segment.salt).is_some();
+                return Ok(follows.then_some((number, at)));
+            }
+        }
+        Ok(None)
     }
 
     /// Looks through all that follows a gap, then carries out what belongs to the log.
@@ -411,32 +418,43 @@ impl Replay {
     }
 }
 
-/// Hands each segment with its bytes to `each`, in order, until that finds something; the next one
-/// is read meanwhile.
-fn read_ahead<T>(
-    segments: &[(usize, &Segment)],
-    mut each: impl FnMut(usize, &Segment, &[u8]) -> Option<T>,
-) -> Result<Option<T>, Error> {
-    let (full, read) = std::sync::mpsc::sync_channel(1);
-    let (used, empty) = std::sync::mpsc::channel::<Vec<u8>>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for (_, segment) in segments {
-                let mut bytes = empty.try_recv().unwrap_or_default();
-                let outcome = read_whole(segment, &mut bytes).map(|()| bytes);
-                if full.send(outcome).is_err() {
-                    return;
-                }
-            }
-        });
-        for ((number, segment), bytes) in segments.iter().zip(read) {
-            let bytes = bytes?;
-            if let Some(found) = each(*number, segment, &bytes) {
-                return Ok(Some(found));
-            }
-            // WHY: the reader may have come to its end and gone.
-            let _ = used.send(bytes);
+/// A segment read piece by piece: a piece that stays in the processor's cache is read and checked
+/// several times faster than the whole.
+#[derive(Debug)]
+struct Window<'a> {
+    segment: &'a Segment,
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+/// Bytes that are read at once.
+const WINDOW_BYTES: usize = 512 << 10;
+
+impl<'a> Window<'a> {
+    fn new(segment: &'a Segment) -> Self {
+        Self { segment, bytes: Vec::new(), start: 0 }
+    }
+
+    /// The sound frame at `at`, if there is one.
+    fn frame(&mut self, at: usize) -> Result<Option<(Header, &[u8])>, Error> {
+        let salt = self.segment.salt;
+        let head = self.get(at, HEADER_BYTES)?;
+        let Ok(header) = frame::read_header(head, salt) else { return Ok(None) };
+        let whole = self.get(at, header.frame_bytes())?;
+        Ok(frame::read(whole, salt).ok())
+    }
+
+    /// Bytes of the segment; fewer than asked for where it ends.
+    fn get(&mut self, at: usize, len: usize) -> Result<&[u8], Error> {
+        let len = len.min((self.segment.size as usize).saturating_sub(at));
+        if at < self.start || at + len > self.start + self.bytes.len() {
+            let count = len.max(WINDOW_BYTES).min(self.segment.size as usize - at);
+            self.bytes.resize(count, 0);
+            self.start = at;
+            let read = self.segment.file.read_at(&mut self.bytes, at as u64);
+            read.map_err(|error| unreadable(self.segment, error))?;
         }
-        Ok(None)
-    })
+        let from = at - self.start;
+        Ok(self.bytes.get(from..from + len).unwrap_or_default())
+    }
 }

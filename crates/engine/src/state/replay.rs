@@ -11,7 +11,7 @@ use super::queue::KeyHeld;
 use super::slots::{NONE, Phase, Slot};
 use super::timers::Hold;
 use crate::log::body::Body;
-use crate::log::record::{Numbers, Record, Snapshot, TaskRef, Written};
+use crate::log::record::{Numbers, Record, Snapshot, TaskRef, Written, WrittenList};
 use crate::position::Position;
 
 impl State {
@@ -21,7 +21,7 @@ impl State {
     pub(crate) fn replay(&mut self, lsn: u64, record: Record<'_>) -> bool {
         let now = self.now;
         match record {
-            Record::Enqueued { queue, tasks } => return self.replay_enqueued(queue, &tasks),
+            Record::Enqueued { queue, tasks } => return self.replay_enqueued(queue, tasks),
             Record::Leased { hold, tasks } => {
                 let fence = self.fence(lsn);
                 let until = now.plus(Duration::from_millis(u64::from(hold.length_ms)));
@@ -83,9 +83,9 @@ impl State {
         self.slots.of_task(task.slot, task.sequence).is_some()
     }
 
-    fn replay_enqueued(&mut self, queue: u32, tasks: &[Written<'_>]) -> bool {
+    fn replay_enqueued(&mut self, queue: u32, mut tasks: WrittenList<'_>) -> bool {
         let Some(index) = self.by_id.get(&queue).copied() else { return true };
-        tasks.iter().all(|written| self.replay_new(index, written))
+        tasks.all(|written| self.replay_new(index, &written))
     }
 
     fn replay_new(&mut self, queue: u32, written: &Written<'_>) -> bool {

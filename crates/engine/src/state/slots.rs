@@ -25,7 +25,7 @@ pub(crate) enum Phase {
 }
 
 /// A task.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slot {
     /// Its identity; 0 in a free slot.
     pub(crate) sequence: u64,
@@ -58,6 +58,31 @@ pub(crate) struct Slot {
 }
 
 const _: () = assert!(size_of::<Slot>() <= 72);
+
+impl Default for Slot {
+    /// An empty slot. It is not all zeros, so that a new chunk is written and not just promised by
+    /// the kernel, page by page, at the worst moment.
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            body: Position::START,
+            entered_at: Timestamp::default(),
+            since: Timestamp::default(),
+            fence: Fence::default(),
+            body_len: 0,
+            queue: 0,
+            deliveries: 0,
+            uncounted: 0,
+            left: NONE,
+            right: NONE,
+            id_hash: 0,
+            phase: Phase::Free,
+            priority: 0,
+            settled: false,
+            has_extra: false,
+        }
+    }
+}
 
 impl Slot {
     /// Past attempts, the running one included.
