@@ -174,24 +174,26 @@ impl Janitor<'_> {
     fn next_candidates(&mut self) -> Option<Vec<Candidate>> {
         let cleaning = self.cleaning.as_mut()?;
         let mut candidates = cleaning.next()?;
-        let mut bytes: usize = candidates.iter().map(Candidate::len_max).sum();
+        let mut bytes: usize = candidates.iter().map(Candidate::len).sum();
         while bytes < COPY_BYTES {
             let Some(more) = cleaning.next() else { break };
-            bytes += more.iter().map(Candidate::len_max).sum::<usize>();
+            bytes += more.iter().map(Candidate::len).sum::<usize>();
             candidates.extend(more);
         }
         Some(candidates)
     }
 
     fn relocate(&mut self, candidates: &[Candidate]) -> Result<()> {
-        let needed: Vec<Candidate> = {
+        let (needed, bytes) = {
             let core = self.shell.lock();
-            candidates.iter().filter(|c| core.state.may_need(c)).cloned().collect()
+            let sized =
+                candidates.iter().filter_map(|c| Some((c, core.state.relocation_bytes(c)?)));
+            let (needed, bytes): (Vec<_>, Vec<_>) = sized.unzip();
+            (needed.into_iter().cloned().collect::<Vec<_>>(), bytes.iter().sum::<usize>())
         };
         if needed.is_empty() {
             return Ok(());
         }
-        let bytes: usize = needed.iter().map(Candidate::len_max).sum();
         let end = self.shell.command(Operation::Administer, bytes, |core| {
             let ((), end) = core.effect(|state, frame| state.relocate(&needed, frame));
             Ok(end)

@@ -10,6 +10,8 @@ mod commit;
 mod disk;
 mod driver;
 mod engine;
+#[cfg(test)]
+mod faulty;
 mod flusher;
 mod janitor;
 mod log;

@@ -108,17 +108,17 @@ impl Core {
         RESERVE_SEGMENTS * segment + RESERVE_BYTES_PER_TASK * self.state.tasks()
     }
 
-    /// Refuses a send that would use up the reserve.
+    /// Refuses a send that would use up the reserve, unless a new file makes up for it.
     pub(crate) fn admit_bytes(&mut self, bytes: u64) -> Result<()> {
-        let reserve = self.reserve_bytes();
-        let over = |core: &Self| {
-            let room = core.log.spares.bytes() + core.log.tail_room();
-            room < reserve + bytes
-        };
-        if over(self) && self.log.spares.disk_full {
-            let why = "the disk is full: tasks can still be received, settled and deleted; free \
-                       some space and send again";
-            return Err(Error::new(ErrorKind::DiskFull, Operation::Enqueue, why));
+        let needed = self.reserve_bytes() + bytes;
+        while self.log.spares.bytes() + self.log.tail_room() < needed {
+            let spares = &mut self.log.spares;
+            if spares.disk_full || spares.make_one().is_err() {
+                spares.disk_full = true;
+                let why = "the disk is full: tasks can still be received, settled and deleted; \
+                           free some space and send again";
+                return Err(Error::new(ErrorKind::DiskFull, Operation::Enqueue, why));
+            }
         }
         Ok(())
     }

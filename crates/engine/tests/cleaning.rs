@@ -1,128 +1,18 @@
 //! The log is cleaned from its oldest end, and nothing that is needed is lost by it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::Path;
-use std::sync::Arc;
+mod scenes;
+
 use std::time::Duration;
 
-use tempfile::TempDir;
-use tidegate_core::{
-    Broker, Capacity, DeadFilter, DeadLetterPolicy, Holder, Lease, ListOptions, ManualClock,
-    NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions, SessionOptions, Settled, Unique,
-    Verdict,
-};
-use tidegate_engine::{Durability, Options};
-
-const SEGMENT_BYTES: u32 = 32 << 10;
-
-fn name(text: &str) -> QueueName {
-    QueueName::new(text).unwrap()
-}
-
-async fn open(dir: &TempDir, clock: &ManualClock) -> Broker {
-    let options = Options {
-        segment_bytes: SEGMENT_BYTES,
-        durability: Durability::Never,
-        clock: Arc::new(clock.clone()),
-        ..Options::new(dir.path())
-    };
-    tidegate_engine::open(options).await.unwrap()
-}
-
-/// The numbers of the segments in a directory.
-fn segments(dir: &Path) -> Vec<u32> {
-    let names = std::fs::read_dir(dir.join("log")).unwrap();
-    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut numbers: Vec<u32> =
-        names.filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
-    numbers.sort_unstable();
-    numbers
-}
-
-/// Sends and completes tasks until the segments that exist now are gone.
-async fn churn_until_cleaned(broker: &Broker, dir: &Path) {
-    let last = segments(dir).last().copied().unwrap();
-    let queue = name("churn");
-    let spec = QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(queue.clone()) };
-    broker.declare(&spec).await.unwrap();
-    let receiver = broker.open(&queue, &SessionOptions::default()).await.unwrap();
-    for round in 0.. {
-        let tasks: Vec<NewTask> = (0..50).map(|_| NewTask::new("churn", vec![1; 200])).collect();
-        broker.enqueue(&queue, &tasks).await.unwrap();
-        for lease in receiver.receive(&ReceiveOptions::up_to(50)).await.unwrap() {
-            assert_eq!(receiver.complete(&lease).await.unwrap(), done(tidegate_core::State::Done));
-        }
-        if segments(dir).first().is_some_and(|first| *first > last) {
-            return;
-        }
-        let count = segments(dir).len();
-        assert!(round < 5_000, "the log is not cleaned: it has {count} segments");
-    }
-}
-
-fn done(state: tidegate_core::State) -> Settled {
-    Settled::Done { state }
-}
-
-/// All that can be seen of a broker.
-async fn everything(broker: &Broker) -> String {
-    let inspect = broker.inspect().unwrap();
-    let mut seen = String::new();
-    for queue in inspect.queues().await.unwrap() {
-        let all = ListOptions { state: None, after: None, limit: usize::MAX };
-        seen += &format!("{:?}\n", inspect.spec(&queue).await.unwrap());
-        seen += &format!("{:?}\n", inspect.stats(&queue).await.unwrap());
-        for view in inspect.list(&queue, &all).await.unwrap() {
-            seen += &format!("  {view:?}\n");
-        }
-        seen += &format!("  next {:?}\n", inspect.peek(&queue, 100).await.unwrap());
-        let dead = inspect.dead(&queue, &DeadFilter::default()).await.unwrap();
-        seen += &format!("  dead {dead:?}\n");
-    }
-    seen
-}
-
-/// Tasks of every kind that stay: ready, scheduled, leased, retried, dead, moved, behind a key.
-async fn stragglers(broker: &Broker) -> Vec<(QueueName, Lease)> {
-    let (plain, ordered, moving) = (name("plain"), name("ordered"), name("moving"));
-    broker.declare(&QueueSpec::new(plain.clone())).await.unwrap();
-    let spec = QueueSpec { ordering: Ordering::Key, ..QueueSpec::new(ordered.clone()) };
-    broker.declare(&spec).await.unwrap();
-    let policy = DeadLetterPolicy { queue: Some(name("dead")), ..DeadLetterPolicy::default() };
-    let spec = QueueSpec { dead_letters: policy, ..QueueSpec::new(moving.clone()) };
-    broker.declare(&spec).await.unwrap();
-
-    let held = SessionOptions { holder: Holder::Client, ..SessionOptions::default() };
-    let mut leases = Vec::new();
-    for queue in [&plain, &ordered, &moving] {
-        let receiver = broker.open(queue, &held).await.unwrap();
-        let task = |n: usize| {
-            let task = NewTask::new("stays", format!("{queue} {n}")).header("n", n.to_string());
-            let keyed = task.ordering_key(format!("key {}", n % 3));
-            keyed.dedup(format!("until {n}"), Unique::UntilDone)
-        };
-        let tasks: Vec<NewTask> = (0..9).map(task).collect();
-        broker.enqueue(queue, &tasks).await.unwrap();
-        let received = receiver.receive(&ReceiveOptions::up_to(4)).await.unwrap();
-        let retry = Verdict::Retry { after: Duration::from_secs(900), error: Some("no".into()) };
-        let dead = Verdict::DeadLetter { reason: "broken".into() };
-        let verdicts = [retry, dead, Verdict::Release { after: Duration::ZERO }];
-        for (lease, verdict) in received.iter().zip(verdicts) {
-            let _ = receiver.settle_one(&lease.token, verdict).await.unwrap();
-        }
-        let more = receiver.receive(&ReceiveOptions::up_to(1)).await.unwrap();
-        leases.extend(more.into_iter().map(|lease| (queue.clone(), lease)));
-    }
-    let window = Unique::Window(Duration::from_secs(3_600));
-    let once = NewTask::new("once", "").dedup("window", window);
-    broker.enqueue_one(&name("plain"), once.delay(Duration::from_secs(600))).await.unwrap();
-    leases
-}
+use scenes::{churn_until_cleaned, done, everything, name, open, segments, stragglers};
+use tidegate_core::{ManualClock, NewTask, QueueSpec, SessionOptions, Unique};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_needed_outlives_its_segment() {
     let dir = tempfile::tempdir().unwrap();
     let clock = ManualClock::new();
-    let broker = open(&dir, &clock).await;
+    let broker = open(dir.path(), &clock).await;
     let leases = stragglers(&broker).await;
     let before = everything(&broker).await;
 
@@ -137,7 +27,7 @@ async fn what_is_needed_outlives_its_segment() {
     assert_eq!(everything(&broker).await, before, "after cleaning again");
 
     broker.close().await.unwrap();
-    let broker = open(&dir, &clock).await;
+    let broker = open(dir.path(), &clock).await;
     assert_eq!(everything(&broker).await, before, "after a restart");
     let once = NewTask::new("once", "").dedup("window", Unique::Window(Duration::from_secs(3_600)));
     assert!(broker.enqueue_one(&name("plain"), once).await.unwrap().deduplicated);
@@ -155,7 +45,7 @@ async fn what_is_needed_outlives_its_segment() {
 async fn the_log_stays_about_as_large_as_what_lives() {
     let dir = tempfile::tempdir().unwrap();
     let clock = ManualClock::new();
-    let broker = open(&dir, &clock).await;
+    let broker = open(dir.path(), &clock).await;
     broker.declare(&QueueSpec::new(name("q"))).await.unwrap();
     for _ in 0..3 {
         churn_until_cleaned(&broker, dir.path()).await;

@@ -99,6 +99,13 @@ impl Spares {
         if self.synced { self.disk.sync_dir(&self.dir) } else { Ok(()) }
     }
 
+    /// Makes one more spare here and now.
+    pub(crate) fn make_one(&mut self) -> io::Result<()> {
+        let spare = self.make(0)?;
+        self.files.push(spare);
+        Ok(())
+    }
+
     fn make(&mut self, needed: u64) -> io::Result<Spare> {
         let size = u64::from(self.segment_bytes).max(needed);
         let size = u32::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?;

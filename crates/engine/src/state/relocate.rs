@@ -1,6 +1,6 @@
 //! Copying what is still needed out of the oldest segment to the tail of the log.
 
-use tidegate_core::Bytes;
+use tidegate_core::{Bytes, limits};
 
 use super::State;
 use super::slots::Phase;
@@ -18,14 +18,19 @@ pub(crate) enum Candidate {
 }
 
 impl Candidate {
-    /// At most this many bytes are written for it, texts of dead letters included.
-    pub(crate) fn len_max(&self) -> usize {
+    /// Bytes that it has in the segment it is in.
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::Body { body, .. } => body.len() + 12_288,
-            Self::Dedup { key, .. } => key.len() + 64,
+            Self::Body { body, .. } => body.len(),
+            Self::Dedup { key, .. } => key.len(),
         }
     }
 }
+
+/// Bytes of a snapshot beside the body and the texts, and of a dedup record beside its key.
+const RECORD_BYTES: usize = 160;
+/// Bytes of all texts of a task that failed or died, at most.
+const EXTRA_BYTES: usize = 6 * limits::TEXT_BYTES_MAX;
 
 impl State {
     /// Whether a body is still the one of its task.
@@ -33,13 +38,18 @@ impl State {
         self.slots.of_task(task.slot, task.sequence).is_some_and(|slot| slot.body == at)
     }
 
-    /// Whether a candidate may still be needed, looked at quickly.
-    pub(crate) fn may_need(&self, candidate: &Candidate) -> bool {
+    /// At most this many bytes are written for a candidate; `None` if it is not needed any more.
+    pub(crate) fn relocation_bytes(&self, candidate: &Candidate) -> Option<usize> {
+        let windows = !self.dedup_ends.is_empty();
         match candidate {
-            Candidate::Body { task, at, opened_in, .. } => {
-                self.is_needed(*task, *at) || (opened_in.is_some() && !self.dedup_ends.is_empty())
+            Candidate::Body { task, at, body, opened_in } => {
+                let needed = self.is_needed(*task, *at);
+                let extra = if self.extra(task.slot).is_some() { EXTRA_BYTES } else { 0 };
+                let opened = opened_in.is_some() && windows;
+                let key = if opened { limits::KEY_BYTES_MAX } else { 0 };
+                (needed || opened).then_some(body.len() + extra + key + RECORD_BYTES)
             }
-            Candidate::Dedup { .. } => !self.dedup_ends.is_empty(),
+            Candidate::Dedup { key, .. } => windows.then_some(key.len() + RECORD_BYTES),
         }
     }
 
