@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
+use std::time::Duration;
 
 use tidegate_core::{Operation, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -29,7 +30,7 @@ pub(crate) struct Commit {
     /// Whether somebody syncs.
     syncing: AtomicBool,
     waiters: Mutex<Vec<Waiter>>,
-    /// How many commands wait for a sync, or are about to.
+    /// How many commands are about to answer.
     in_flight: AtomicUsize,
     next_waiter: AtomicU64,
     flusher: Mutex<Option<Thread>>,
@@ -53,6 +54,9 @@ struct Waiter {
     needed: Position,
     waker: Waker,
 }
+
+/// How long a thread that can wait leaves the role to whoever has it.
+const ROLE_PAUSE: Duration = Duration::from_millis(1);
 
 /// A scratch buffer that grew beyond this is not kept.
 const SCRATCH_BYTES_MAX: usize = 8 << 20;
@@ -139,7 +143,7 @@ impl Commit {
     /// Writes and syncs all there is, whoever else does. For opening, closing and cleaning.
     pub(crate) fn sync_for(&self, shell: &Shell) -> Result<()> {
         while !self.try_take_sync_role() {
-            std::thread::yield_now();
+            std::thread::park_timeout(ROLE_PAUSE);
         }
         let synced = self.sync(shell);
         self.leave_sync_role();
@@ -215,19 +219,33 @@ impl Commit {
         if self.is_durable(needed) {
             return self.poison.check(doing);
         }
-        self.write(shell, needed, doing)?;
-        if self.is_durable(needed) {
-            return Ok(());
+        if self.durability != Durability::Always {
+            return self.written_by(shell, needed, doing).await;
         }
-        let _counted = InFlight::new(self);
-        let alone = self.in_flight.load(Ordering::SeqCst) == 1;
-        if alone && may_block() && self.try_take_sync_role() {
+        let in_flight = InFlight::new(self);
+        if in_flight.is_alone() && may_block() && self.try_take_sync_role() {
             let synced = if self.is_durable(needed) { Ok(()) } else { self.sync(shell) };
             self.leave_sync_role();
+            self.wake_flusher_from_sleep();
             return synced.map_err(|error| error.during(doing));
         }
         let mut number = None;
         std::future::poll_fn(|cx| self.poll_durable(cx, needed, doing, &mut number)).await
+    }
+
+    /// Waits until everything up to `needed` is written, so that a kill forgets none of it.
+    pub(crate) async fn written_by(
+        &self,
+        shell: &Shell,
+        needed: Position,
+        doing: Operation,
+    ) -> Result<()> {
+        let in_flight = InFlight::new(self);
+        if self.written() < needed && !in_flight.is_alone() {
+            // WHY: whoever else is about to answer has its turn first, and one write does for all.
+            futures_lite::future::yield_now().await;
+        }
+        self.write(shell, needed, doing)
     }
 
     fn poll_durable(
@@ -240,9 +258,7 @@ impl Commit {
         if self.is_durable(needed) {
             return Poll::Ready(Ok(()));
         }
-        let number =
-            *number.get_or_insert_with(|| self.next_waiter.fetch_add(1, Ordering::Relaxed));
-        self.register(Waiter { number, needed, waker: cx.waker().clone() });
+        self.register(number, needed, cx.waker());
         // WHY: after registering, or the last sync could have ended unseen.
         if self.is_durable(needed) {
             return Poll::Ready(Ok(()));
@@ -256,12 +272,16 @@ impl Commit {
         Poll::Pending
     }
 
-    fn register(&self, waiter: Waiter) {
+    fn register(&self, number: &mut Option<u64>, needed: Position, waker: &Waker) {
         let mut waiters = lock(&self.waiters);
-        match waiters.iter_mut().find(|other| other.number == waiter.number) {
-            Some(same) => same.waker = waiter.waker,
-            None => waiters.push(waiter),
+        let known = number.and_then(|number| waiters.iter_mut().find(|w| w.number == number));
+        if let Some(same) = known {
+            same.waker.clone_from(waker);
+            return;
         }
+        let number =
+            *number.get_or_insert_with(|| self.next_waiter.fetch_add(1, Ordering::Relaxed));
+        waiters.push(Waiter { number, needed, waker: waker.clone() });
     }
 
     /// Makes `thread` the flusher.
@@ -289,13 +309,17 @@ impl Commit {
     }
 }
 
-/// Counts a command that waits for a sync.
+/// Counts a command that is about to answer.
 struct InFlight<'a>(&'a Commit);
 
 impl<'a> InFlight<'a> {
     fn new(commit: &'a Commit) -> Self {
         commit.in_flight.fetch_add(1, Ordering::SeqCst);
         Self(commit)
+    }
+
+    fn is_alone(&self) -> bool {
+        self.0.in_flight.load(Ordering::SeqCst) == 1
     }
 }
 

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use event_listener::Listener;
+use futures_lite::future::block_on;
 use tidegate_core::{Operation, Result};
 
 use crate::Durability;
@@ -228,7 +229,12 @@ impl Janitor<'_> {
                 let end = self.shell.lock().log.end();
                 commit.write(self.shell, end, Operation::Administer)
             }
-            Durability::Always | Durability::Interval(_) => commit.sync_for(self.shell),
+            // WHY: as one of those who wait, so that it takes no turn from them.
+            Durability::Always => {
+                let end = self.shell.lock().log.end();
+                block_on(commit.durable(self.shell, end, Operation::Administer))
+            }
+            Durability::Interval(_) => commit.sync_for(self.shell),
         }
     }
 }

@@ -95,7 +95,7 @@ impl EngineSession {
         const RECEIVE: Operation = Operation::Receive;
         let shell = &self.engine.shell;
         let Batch { granted, bodies, spec, written, depends } = batch;
-        shell.commit.write(shell, written, RECEIVE)?;
+        shell.commit.written_by(shell, written, RECEIVE).await?;
         shell.commit.durable(shell, depends, RECEIVE).await?;
         let mut leases = Vec::with_capacity(granted.len());
         let mut damaged = Vec::new();
@@ -212,7 +212,7 @@ impl Session for EngineSession {
                 outcomes
             }))
         })?;
-        shell.commit.write(shell, end, EXTEND)?;
+        shell.commit.written_by(shell, end, EXTEND).await?;
         Ok(outcomes)
     }
 
