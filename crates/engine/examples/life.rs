@@ -12,7 +12,7 @@ fn main() {
     let args: Vec<String> = std::env::args().collect();
     let batch: usize = args[1].parse().unwrap();
     let n: usize = args[2].parse().unwrap();
-    let dir = std::path::PathBuf::from("/work/scratch-life");
+    let dir = std::env::temp_dir().join("tidegate-life");
     let _ = std::fs::remove_dir_all(&dir);
     let mut o = Options::new(&dir);
     o.durability = if args.get(3).is_some_and(|a| a == "always") {
