@@ -129,7 +129,10 @@ impl Consumer {
                 self.extend(receiver, &id, &token).await?;
                 Verdict::Complete
             }
-            _ => return Ok(self.keep(id, token)),
+            _ => {
+                self.keep(id, token);
+                return Ok(());
+            }
         };
         verdicts.push((id, token, verdict));
         Ok(())

@@ -23,6 +23,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use stage::ChildArgs;
 
+use crate::cargo::{Counts, root};
 use report::Report;
 use stage::DurabilityArg;
 
@@ -57,6 +58,21 @@ pub(crate) enum Child {
 
 /// Runs, prints what was seen, and fails if anything was wrong.
 pub(crate) fn main(args: &KillsArgs) -> ExitCode {
+    let report = run_all(args);
+    print!("{report}");
+    if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Does a few runs as one test each.
+pub(crate) fn counted(runs: u64) -> Counts {
+    let dir = root().join("target/kills");
+    let report = run_all(&KillsArgs { runs, seed: 1, durability: None, jobs: 2, dir });
+    print!("{report}");
+    let failed = report.unsound_runs();
+    Counts { passed: runs - failed, failed, skipped: 0 }
+}
+
+fn run_all(args: &KillsArgs) -> Report {
     let (next, report) = (AtomicU64::new(0), Mutex::new(Report::default()));
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
@@ -74,9 +90,7 @@ pub(crate) fn main(args: &KillsArgs) -> ExitCode {
             });
         }
     });
-    let report = report.into_inner().unwrap_or_else(|all| all.into_inner());
-    print!("{report}");
-    if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    report.into_inner().unwrap_or_else(|all| all.into_inner())
 }
 
 fn durability(args: &KillsArgs, seed: u64) -> DurabilityArg {

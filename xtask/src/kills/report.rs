@@ -68,6 +68,11 @@ impl Report {
         self.unsound.is_empty() && self.undecided == 0
     }
 
+    /// How many runs were unsound.
+    pub(crate) fn unsound_runs(&self) -> u64 {
+        self.unsound.len() as u64
+    }
+
     fn count(&self, judgement: Judgement) -> usize {
         self.found.get(&judgement).copied().unwrap_or(0)
     }
