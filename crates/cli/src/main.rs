@@ -1,2 +1,4 @@
-//! The `tidegate` binary.
+//! t
+mod config;
+mod units;
 fn main() {}
