@@ -19,7 +19,8 @@ const SIZES: [(&str, u64); 7] = [
 
 /// Reads a time such as `250ms`, `30s`, `1.5h` or `1m30s`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time; write one such as `250ms`, `30s`, `5m` or `1h`");
+    let wrong =
+        || format!("{text:?} is not a time; write one such as `250ms`, `30s`, `5m` or `1h`");
     let mut rest = text.trim();
     let mut millis = 0.0;
     if rest.is_empty() {
@@ -41,7 +42,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// Reads a size in bytes such as `262144`, `256KB` or `1MB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || {
-        format!("{text:?} is not a size; write bytes, or one such as `256KB` or `1MB` (1 KB is 1,024 bytes)")
+        format!(
+            "{text:?} is not a size; write bytes, or one such as `256KB` or `1MB` (1 KB is 1,024 bytes)"
+        )
     };
     let text = text.trim();
     if let Ok(bytes) = text.parse() {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Config;
-use super::keys::{Key, KEYS, Use};
+use super::keys::{KEYS, Key, Use};
 
 /// One block, as `config check` shows it.
 #[derive(Debug, Serialize)]

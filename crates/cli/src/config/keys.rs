@@ -219,7 +219,9 @@ impl Key {
                 other => Err(format!("{other} is not a number from 1.0")),
             },
             Form::Text => match written {
-                Value::Text(text) if text.is_empty() => Err("it is empty; leave the key out".into()),
+                Value::Text(text) if text.is_empty() => {
+                    Err("it is empty; leave the key out".into())
+                }
                 Value::Text(_) => Ok(written),
                 other => Err(format!("{other} is not text; put it in quotes")),
             },
@@ -294,7 +296,8 @@ mod tests {
 
     #[test]
     fn every_key_has_a_variable_of_its_own() {
-        let variables: std::collections::BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
+        let variables: std::collections::BTreeSet<String> =
+            KEYS.iter().map(Key::variable).collect();
         assert_eq!(variables.len(), KEYS.len());
         assert!(variables.contains("TIDEGATE_QUEUE__MAX_BUFFER_SIZE"));
         assert!(variables.contains("TIDEGATE_BROKER"));

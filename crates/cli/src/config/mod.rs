@@ -11,7 +11,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub(crate) use blocks::{Block, blocks};
+pub(crate) use blocks::{Block, Status, blocks};
 pub(crate) use keys::KEYS;
 pub(crate) use problem::Problem;
 pub(crate) use settings::Settings;

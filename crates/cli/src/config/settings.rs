@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tidegate::worker::AckMode;
-use tidegate::{Capacity, DeadLetterPolicy, Jitter, QueueName, QueueSpec, RetryPolicy, WorkerOptions};
+use tidegate::{
+    Capacity, DeadLetterPolicy, Jitter, QueueName, QueueSpec, RetryPolicy, WorkerOptions,
+};
 
 use super::Config;
 use super::value::Value;

@@ -70,7 +70,9 @@ impl File<'_> {
                 };
                 Err(self.problem(node.at, what))
             }
-            Tree::Map(_) => Err(self.problem(node.at, format!("`{path}` takes one value, not keys"))),
+            Tree::Map(_) => {
+                Err(self.problem(node.at, format!("`{path}` takes one value, not keys")))
+            }
         }
     }
 
