@@ -120,5 +120,5 @@ fn specs() -> Result<[QueueSpec; 3], Box<dyn std::error::Error>> {
 /// The queue with a name of [`QUEUES`].
 pub(crate) fn queue(name: &str) -> Result<QueueName, Error> {
     use tidegate_core::{ErrorKind, Operation};
-    name.parse().map_err(|why| Error::new(ErrorKind::Invalid, Operation::Open, why.to_string()))
+    QueueName::new(name).map_err(|why| Error::new(ErrorKind::Invalid, Operation::Open, why))
 }
