@@ -1,2 +1,75 @@
-//! Tidegate's own tools.
-fn main() {}
+//! Tidegate's own tools. `cargo xtask help` lists them.
+
+mod cargo;
+mod ci;
+mod kills;
+mod matrix;
+mod needs;
+mod stages;
+mod suites;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use cargo::Counts;
+use suites::Suite;
+
+/// Tests and checks Tidegate
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Xtask {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs every test of the workspace, in stages with a budget each
+    ///
+    /// Installs what is missing where this user may, else prints the one command that would. What
+    /// could not be run is told as skipped, and is a failure with CI=true. The last line sums up all
+    /// test runners.
+    Test(test::TestArgs),
+    /// Does what a change must pass: tests, format, lints, documentation, tidy, tables
+    Ci,
+    /// Puts one broker to the conformance suite
+    Conformance(suites::ConformanceArgs),
+    /// Puts the conformance suite to the test: it must catch every fault that is known
+    Teeth,
+    /// Kills a working process with SIGKILL, again and again, and judges the history
+    ///
+    /// Every run is a data directory of its own with two to four kills. Prints how often each named
+    /// finding was made; fails if one was that no sound broker can show, and keeps its directory.
+    Kills(kills::KillsArgs),
+    /// Checks the rules of the house: layers, bans, lengths, pages
+    Tidy,
+    /// Writes the tables of what each broker can do
+    Matrix(matrix::MatrixArgs),
+    /// What a process of `kills` does
+    #[command(subcommand, hide = true)]
+    KillsChild(kills::Child),
+}
+
+fn main() -> ExitCode {
+    match Xtask::parse().command {
+        Command::Test(args) => stages::run(test::stages(&args)),
+        Command::Ci => stages::run(ci::stages()),
+        Command::Conformance(args) => closed(suites::conformance(&args)),
+        Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
+        Command::Kills(args) => kills::main(&args),
+        Command::Tidy => tidy::main(),
+        Command::Matrix(args) => matrix::main(&args),
+        Command::KillsChild(child) => kills::child(&child),
+    }
+}
+
+/// Sums up and tells whether all passed.
+fn closed(counts: Counts) -> ExitCode {
+    let Counts { passed, failed, skipped } = counts;
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -42,3 +42,8 @@ pub use outcome::{Failure, Outcome};
 pub use producer::{Producer, Receipt, SendOptions, WhenFull};
 pub use typed::TypedTask;
 pub use worker::{Control, Worker, WorkerOptions};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,0 +1,2 @@
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bench {}

@@ -1,0 +1,143 @@
+//! The journal: what the working processes say they did, as they do it. The auditor believes it only
+//! as far as the queue and the input agree.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::flights::Fate;
+
+/// Its name in the demo's directory.
+pub(super) const FILE: &str = "journal.jsonl";
+
+/// One thing that happened, by the process of that run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub(super) run: u32,
+    #[serde(flatten)]
+    pub(super) event: Event,
+}
+
+/// What happened. `line` is the flight's line in the input, from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event {
+    /// The broker acknowledged the task, or answered that it has it already.
+    Sent { line: u32, deduplicated: bool },
+    /// The queue was full; the sender waits with this many tasks.
+    Full { tasks: usize },
+    /// Everything was sent.
+    SentAll,
+    /// A worker was handed the task.
+    Started { line: u32, attempt: u32, deliveries: u32 },
+    /// A consumer that never answers was handed the task, with this token.
+    Hung { line: u32, token: String },
+    /// The effect: what the work found out about the flight. Written before the acknowledgement.
+    Found { line: u32, fate: Fate },
+    /// The broker answered a verdict.
+    Settled { line: u32, verdict: Verdict, accepted: bool },
+    /// An old token was presented for a task that was handed out again since.
+    Stale { line: u32, accepted: bool, answer: String },
+}
+
+/// What a worker decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Verdict {
+    Complete,
+    Retry,
+    Release,
+    DeadLetter,
+}
+
+/// The writing end.
+///
+/// An entry is one append, so entries of several threads do not mix. It is not synced: the demo kills
+/// a process, which loses nothing that was written.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    run: u32,
+}
+
+impl Journal {
+    pub(super) fn open(dir: &Path, run: u32) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(dir.join(FILE))?;
+        Ok(Self { file, run })
+    }
+
+    /// Appends what happened. The demo is over if that fails: its account could not be trusted.
+    pub(super) fn write(&self, event: Event) {
+        self.write_all([event]);
+    }
+
+    /// Appends several with one write.
+    pub(super) fn write_all(&self, events: impl IntoIterator<Item = Event>) {
+        let mut text = Vec::new();
+        for event in events {
+            let written = serde_json::to_writer(&mut text, &Entry { run: self.run, event });
+            written.unwrap_or_else(|error| unwritable(&error));
+            text.push(b'\n');
+        }
+        (&self.file).write_all(&text).unwrap_or_else(|error| unwritable(&error));
+    }
+}
+
+fn unwritable(error: &dyn std::error::Error) -> ! {
+    eprintln!("error: the demo's journal cannot be written: {error}");
+    std::process::exit(1)
+}
+
+/// The reading end, while the journal grows.
+#[derive(Debug)]
+pub(super) struct Reader {
+    file: File,
+    unfinished: Vec<u8>,
+}
+
+impl Reader {
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).append(true).create(true).open(dir.join(FILE))?;
+        Ok(Self { file, unfinished: Vec::new() })
+    }
+
+    /// What was written since. A line that is not finished waits for its end.
+    pub(super) fn read(&mut self) -> io::Result<Vec<Entry>> {
+        self.file.read_to_end(&mut self.unfinished)?;
+        let end = self.unfinished.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let finished: Vec<u8> = self.unfinished.drain(..end).collect();
+        let lines = finished.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let entries = lines.map(|line| serde_json::from_slice(line).map_err(io::Error::other));
+        entries.collect()
+    }
+
+    /// Cuts off a line that was never finished: its writer was killed while it wrote.
+    pub(super) fn forget_unfinished(&mut self) -> io::Result<()> {
+        let len = self.file.metadata()?.len();
+        self.file.set_len(len.saturating_sub(self.unfinished.len() as u64))?;
+        self.unfinished.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_an_unfinished_line_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path(), 2).unwrap();
+        let mut reader = Reader::open(dir.path()).unwrap();
+        let found = Event::Found { line: 7, fate: Fate::Delay(-3) };
+        journal.write(found.clone());
+        (&journal.file).write_all(b"{\"run\":2,").unwrap();
+        assert_eq!(reader.read().unwrap(), [Entry { run: 2, event: found }]);
+        assert_eq!(reader.read().unwrap(), []);
+        reader.forget_unfinished().unwrap();
+        journal.write(Event::SentAll);
+        assert_eq!(reader.read().unwrap(), [Entry { run: 2, event: Event::SentAll }]);
+    }
+}

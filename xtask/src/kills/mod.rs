@@ -1,0 +1,115 @@
+//! `kill -9` of a working process, again and again, and what its history says then.
+//!
+//! A run is one data directory. A process sends, receives and settles on it and writes down what it
+//! does; it is killed when its journal has grown to a length drawn by lot, and another one opens the
+//! directory and goes on. The last two are not killed: they complete what is left. Then the history
+//! of all of them is judged.
+
+mod child;
+mod clock;
+mod consumer;
+mod journal;
+mod producer;
+mod report;
+mod run;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::{Args, Subcommand};
+
+pub(crate) use stage::ChildArgs;
+
+use crate::cargo::{Counts, root};
+use report::Report;
+use stage::DurabilityArg;
+
+/// How `kills` is run.
+#[derive(Debug, Args)]
+pub(crate) struct KillsArgs {
+    /// Directories to work on, each with several kills
+    #[arg(long, default_value_t = 200)]
+    pub(crate) runs: u64,
+    /// Chooses the kills and the work; the first run has this seed, the next the one after it
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// When acknowledged changes are on the disk [default: each in turn]
+    #[arg(long)]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// Runs at the same time
+    #[arg(long, default_value_t = 2)]
+    pub(crate) jobs: usize,
+    /// Where the directories are made; those with a finding stay
+    #[arg(long, default_value = "target/kills")]
+    pub(crate) dir: PathBuf,
+}
+
+/// What the processes of a run do. Not for people.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Child {
+    /// Works until it is killed
+    Load(ChildArgs),
+    /// Completes what is left and closes
+    Drain(ChildArgs),
+}
+
+/// Runs, prints what was seen, and fails if anything was wrong.
+pub(crate) fn main(args: &KillsArgs) -> ExitCode {
+    let report = run_all(args);
+    print!("{report}");
+    if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Does a few runs as one test each.
+pub(crate) fn counted(runs: u64) -> Counts {
+    let dir = root().join("target/kills");
+    let report = run_all(&KillsArgs { runs, seed: 1, durability: None, jobs: 2, dir });
+    print!("{report}");
+    let failed = report.unsound_runs();
+    Counts { passed: runs - failed, failed, skipped: 0 }
+}
+
+fn run_all(args: &KillsArgs) -> Report {
+    let (next, report) = (AtomicU64::new(0), Mutex::new(Report::default()));
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= args.runs {
+                        return;
+                    }
+                    let seed = args.seed + number;
+                    let one = run::run(seed, durability(args, seed), &args.dir);
+                    let mut report = report.lock().unwrap_or_else(|all| all.into_inner());
+                    report.add(one);
+                }
+            });
+        }
+    });
+    report.into_inner().unwrap_or_else(|all| all.into_inner())
+}
+
+fn durability(args: &KillsArgs, seed: u64) -> DurabilityArg {
+    let in_turn = [DurabilityArg::Always, DurabilityArg::Interval, DurabilityArg::Never];
+    let turn = in_turn.get((seed % 3) as usize).copied();
+    args.durability.or(turn).unwrap_or(DurabilityArg::Always)
+}
+
+/// Does what a process of a run does.
+pub(crate) fn child(child: &Child) -> ExitCode {
+    let done = match child {
+        Child::Load(args) => child::load(args),
+        Child::Drain(args) => child::drain(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("failed to {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

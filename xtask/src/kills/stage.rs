@@ -1,0 +1,124 @@
+//! What a killed process works on: three queues that differ in what they promise, in segments so
+//! small that a short run rotates and cleans them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tidegate_core::{Broker, Capacity, Error, Ordering, QueueName, QueueSpec, RetryPolicy};
+use tidegate_engine::{Durability, Options};
+
+use super::journal::Journal;
+
+/// No order; delay, priority and dedup. Bounded, so that some sends are refused.
+pub(crate) const PLAIN: &str = "plain";
+/// Order by key.
+pub(crate) const ORDERED: &str = "ordered";
+/// No order; what dies moves to [`GRAVES`].
+pub(crate) const MOVING: &str = "moving";
+/// Where the dead of [`MOVING`] lie.
+pub(crate) const GRAVES: &str = "graves";
+/// The queues that are sent to.
+pub(crate) const QUEUES: [&str; 3] = [PLAIN, ORDERED, MOVING];
+
+/// How long a task is held unless a receive asks for another time.
+pub(crate) const LEASE: Duration = Duration::from_millis(300);
+/// More than the kills of a run: a task whose every delivery was cut off by a kill does not die.
+pub(crate) const ATTEMPTS_MAX: u32 = 6;
+
+/// The arguments of a process that is to be killed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ChildArgs {
+    /// The data directory.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The file to write the history to; it must not exist.
+    #[arg(long)]
+    pub(crate) journal: PathBuf,
+    /// Chooses what is done.
+    #[arg(long)]
+    pub(crate) seed: u64,
+    /// How often the directory was opened before.
+    #[arg(long)]
+    pub(crate) round: u64,
+    /// When acknowledged changes are on the disk.
+    #[arg(long)]
+    pub(crate) durability: DurabilityArg,
+}
+
+/// When an acknowledged change is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityArg {
+    /// Before it is acknowledged.
+    Always,
+    /// At most 20 ms later.
+    Interval,
+    /// When the operating system likes.
+    Never,
+}
+
+impl DurabilityArg {
+    /// Its name on the command line.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Interval => "interval",
+            Self::Never => "never",
+        }
+    }
+
+    const fn as_option(self) -> Durability {
+        match self {
+            Self::Always => Durability::Always,
+            Self::Interval => Durability::Interval(Duration::from_millis(20)),
+            Self::Never => Durability::Never,
+        }
+    }
+}
+
+/// An open engine and the journal of those who use it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stage {
+    pub(crate) broker: Broker,
+    pub(crate) journal: Arc<Journal>,
+}
+
+impl Stage {
+    /// Opens the engine and finds or makes the queues.
+    pub(crate) async fn open(args: &ChildArgs) -> Result<Self, Box<dyn std::error::Error>> {
+        let journal = Arc::new(Journal::create(&args.journal)?);
+        let broker = tidegate_engine::open(options(&args.data, args.durability)).await?;
+        for spec in specs()? {
+            broker.declare(&spec).await?;
+        }
+        Ok(Self { broker, journal })
+    }
+}
+
+fn options(data: &Path, durability: DurabilityArg) -> Options {
+    Options {
+        durability: durability.as_option(),
+        segment_bytes: 64 << 10,
+        payload_memory_bytes: 256 << 10,
+        ..Options::new(data)
+    }
+}
+
+fn specs() -> Result<[QueueSpec; 3], Box<dyn std::error::Error>> {
+    let base = |name: &str| -> Result<QueueSpec, Box<dyn std::error::Error>> {
+        let retry = RetryPolicy { max_attempts: ATTEMPTS_MAX, ..RetryPolicy::default() };
+        Ok(QueueSpec { lease: LEASE, retry, ..QueueSpec::new(name.parse()?) })
+    };
+    let plain = QueueSpec { capacity: Capacity::Bounded(300), ..base(PLAIN)? };
+    let ordered = QueueSpec { ordering: Ordering::Key, ..base(ORDERED)? };
+    let mut moving = base(MOVING)?;
+    moving.dead_letters.queue = Some(GRAVES.parse()?);
+    Ok([plain, ordered, moving])
+}
+
+/// The queue with a name of [`QUEUES`].
+pub(crate) fn queue(name: &str) -> Result<QueueName, Error> {
+    use tidegate_core::{ErrorKind, Operation};
+    QueueName::new(name).map_err(|why| Error::new(ErrorKind::Invalid, Operation::Open, why))
+}

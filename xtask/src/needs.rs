@@ -1,0 +1,140 @@
+//! What the tests need of the machine besides Rust. What is missing is installed where that is
+//! possible; else the one command that would do it is printed.
+
+use std::process::{Command, Stdio};
+
+use crate::cargo;
+
+/// Something a machine may lack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub(crate) name: &'static str,
+    /// A command that succeeds where it is there.
+    check: &'static [&'static str],
+    install: Install,
+    /// What cannot be run without it.
+    pub(crate) without: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Install {
+    /// A Debian package.
+    Debian(&'static str),
+    /// A component of the Rust toolchain.
+    Component(&'static str),
+}
+
+/// For building and testing.
+pub(crate) const FOR_TESTS: &[Need] = &[Need {
+    name: "a C compiler",
+    check: &["cc", "--version"],
+    install: Install::Debian("gcc"),
+    without: "all tests: nothing can be linked",
+}];
+
+/// For the other checks of `ci`.
+pub(crate) const FOR_CHECKS: &[Need] = &[
+    Need {
+        name: "rustfmt",
+        check: &["cargo", "fmt", "--version"],
+        install: Install::Component("rustfmt"),
+        without: "the check of the formatting",
+    },
+    Need {
+        name: "clippy",
+        check: &["cargo", "clippy", "--version"],
+        install: Install::Component("clippy"),
+        without: "the lints",
+    },
+];
+
+impl Need {
+    fn is_there(&self) -> bool {
+        let Some((program, arguments)) = self.check.split_first() else { return true };
+        let mut check = Command::new(program);
+        check.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        check.status().is_ok_and(|status| status.success())
+    }
+}
+
+/// Installs what is missing, as far as this user may, and returns what is missing still.
+pub(crate) fn provide(needs: &[Need]) -> Vec<Need> {
+    let missing: Vec<Need> = needs.iter().filter(|need| !need.is_there()).copied().collect();
+    if missing.is_empty() {
+        return missing;
+    }
+    install(&missing);
+    let missing: Vec<Need> = missing.into_iter().filter(|need| !need.is_there()).collect();
+    for need in &missing {
+        eprintln!("{} is missing; without it this is skipped: {}", need.name, need.without);
+    }
+    if !missing.is_empty() {
+        eprintln!("install what is missing with: {}", by_hand(&missing));
+    }
+    missing
+}
+
+fn install(missing: &[Need]) {
+    let packages = packages(missing);
+    if !packages.is_empty() && is_root() {
+        let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
+        let install = [&["install", "--yes", "--no-install-recommends"][..], &packages].concat();
+        let updated = cargo::succeeds("apt-get", &["update"], &quiet);
+        let _tried = updated && cargo::succeeds("apt-get", &install, &quiet);
+    }
+    let components = components(missing);
+    if !components.is_empty() {
+        let _tried =
+            cargo::succeeds("rustup", &[&["component", "add"][..], &components].concat(), &[]);
+    }
+}
+
+fn packages(needs: &[Need]) -> Vec<&'static str> {
+    let package = |need: &Need| match need.install {
+        Install::Debian(package) => Some(package),
+        Install::Component(_) => None,
+    };
+    needs.iter().filter_map(package).collect()
+}
+
+fn components(needs: &[Need]) -> Vec<&'static str> {
+    let component = |need: &Need| match need.install {
+        Install::Component(component) => Some(component),
+        Install::Debian(_) => None,
+    };
+    needs.iter().filter_map(component).collect()
+}
+
+fn by_hand(missing: &[Need]) -> String {
+    let (packages, components) = (packages(missing), components(missing));
+    let mut commands = Vec::new();
+    if !packages.is_empty() {
+        commands.push(format!("sudo apt-get install --yes {}", packages.join(" ")));
+    }
+    if !components.is_empty() {
+        commands.push(format!("rustup component add {}", components.join(" ")));
+    }
+    commands.join(" && ")
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_installs_all_that_is_missing() {
+        let all = [FOR_TESTS, FOR_CHECKS].concat();
+        let command = "sudo apt-get install --yes gcc && rustup component add rustfmt clippy";
+        assert_eq!(by_hand(&all), command);
+    }
+
+    #[test]
+    fn what_is_there_is_not_installed() {
+        let there = Need { check: &["true"], ..FOR_TESTS[0] };
+        assert!(provide(&[there]).is_empty());
+    }
+}

@@ -1,0 +1,64 @@
+//! `conformance` and `teeth`: the suites by name.
+
+use clap::{Args, ValueEnum};
+
+use crate::cargo::{self, Counts};
+
+/// How `conformance` is run.
+#[derive(Debug, Args)]
+pub(crate) struct ConformanceArgs {
+    /// The broker that is put to the suite
+    broker: BrokerArg,
+    /// Only cases whose names contain this
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum BrokerArg {
+    /// The reference memory broker
+    Memory,
+    /// The embedded engine
+    Engine,
+    /// The reference log, which declares the opposite of almost everything
+    Log,
+}
+
+/// A test program that is a stage of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    Memory,
+    Engine,
+    Log,
+    Teeth,
+}
+
+impl Suite {
+    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Engine, Self::Log, Self::Teeth];
+
+    /// Its package and its test.
+    pub(crate) const fn target(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Memory => ("tidegate-conformance", "memory"),
+            Self::Engine => ("tidegate-engine", "conformance"),
+            Self::Log => ("tidegate-conformance", "log"),
+            Self::Teeth => ("tidegate-conformance", "teeth"),
+        }
+    }
+}
+
+/// Runs a suite; `arguments` go to its test program.
+pub(crate) fn run(suite: Suite, arguments: &[&str]) -> Counts {
+    let (package, test) = suite.target();
+    let cargo = ["--package", package, "--test", test, "--"];
+    cargo::test(&[&cargo[..], arguments].concat())
+}
+
+/// Runs the suite on one broker.
+pub(crate) fn conformance(args: &ConformanceArgs) -> Counts {
+    let suite = match args.broker {
+        BrokerArg::Memory => Suite::Memory,
+        BrokerArg::Engine => Suite::Engine,
+        BrokerArg::Log => Suite::Log,
+    };
+    run(suite, args.filter.as_deref().as_slice())
+}

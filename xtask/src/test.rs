@@ -1,0 +1,77 @@
+//! `test`: every test of the workspace, in stages.
+
+use clap::Args;
+
+use crate::cargo::{self, Counts};
+use crate::needs::{self, FOR_TESTS};
+use crate::stages::Stage;
+use crate::suites::{self, Suite};
+use crate::workspace::Workspace;
+
+/// How `test` is run.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Leaves out what takes minutes: the suite's own test, the kills and the demo
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Runs of `kills` in the tests. `cargo xtask kills` does more.
+const KILL_RUNS: u64 = 24;
+
+/// The stages of `test`.
+pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
+    if !needs::provide(FOR_TESTS).is_empty() {
+        return vec![Stage::skipped("tests")];
+    }
+    let mut stages = vec![
+        Stage::new("unit tests", 10.0, || {
+            cargo::test(&["--workspace", "--lib", "--bins", "--examples"])
+        }),
+        Stage::new("integration tests", 6.0, integration),
+        Stage::new("documentation tests", 4.0, || cargo::test(&["--workspace", "--doc"])),
+        suite("conformance: memory", 1.0, Suite::Memory),
+        suite("conformance: engine", 2.0, Suite::Engine),
+        suite("conformance: log", 1.0, Suite::Log),
+    ];
+    if !args.quick {
+        stages.extend([
+            suite("conformance: teeth", 6.0, Suite::Teeth),
+            Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS)),
+            Stage::new("demo", 3.0, demo),
+        ]);
+    }
+    stages
+}
+
+fn suite(name: &'static str, budget_minutes: f64, suite: Suite) -> Stage {
+    Stage::new(name, budget_minutes, move || suites::run(suite, &[]))
+}
+
+/// All integration tests but those that are stages of their own.
+fn integration() -> Counts {
+    let workspace = match Workspace::load() {
+        Ok(workspace) => workspace,
+        Err(why) => {
+            eprintln!("{why}");
+            return Counts::one(false);
+        }
+    };
+    let mut counts = Counts::default();
+    for package in &workspace.packages {
+        let own = |test: &&String| !Suite::ALL.iter().any(|s| s.target() == (&package.name, *test));
+        let tests = package.tests.iter().filter(own);
+        let names: Vec<&str> = tests.flat_map(|test| ["--test", test.as_str()]).collect();
+        if !names.is_empty() {
+            let arguments = [&["--package", &package.name][..], &names].concat();
+            counts = counts.plus(cargo::test(&arguments));
+        }
+    }
+    counts
+}
+
+/// The demo from end to end, on the binary itself.
+fn demo() -> Counts {
+    let arguments = ["run", "--quiet", "--all-features", "--package", "tidegate-cli", "--", "demo"];
+    Counts::one(cargo::succeeds(&cargo::cargo(), &arguments, &[]))
+}
