@@ -113,16 +113,15 @@ async fn find_or_make(
     broker: &Broker,
     queue: &QueueName,
 ) -> Result<(QueueSpec, bool), Failure> {
-    let spec = settings.spec(queue.clone());
-    match broker.inspect() {
-        Ok(inspect) => match inspect.spec(queue).await {
+    // WHY: a broker that cannot show its queues can still be asked to make this one.
+    if let Ok(inspect) = broker.inspect() {
+        match inspect.spec(queue).await {
             Ok(found) => return Ok((found, false)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
-        },
-        // WHY: a broker that cannot show its queues can still be asked to make this one.
-        Err(_) => {}
+        }
     }
+    let spec = settings.spec(queue.clone());
     match broker.declare(&spec).await {
         Ok(()) => Ok((spec, true)),
         // Somebody made it meanwhile, with other settings: it is there, which is what counts.
