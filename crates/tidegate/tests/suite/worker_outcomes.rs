@@ -76,29 +76,32 @@ async fn fill_raw(test: &TestBroker, queue: &str, kind: &str, count: usize) {
 }
 
 #[tokio::test]
-async fn a_panic_while_the_handler_is_dropped_frees_its_slot_too() {
+async fn a_handler_that_panics_while_it_is_dropped_has_taken_too_long_all_the_same() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
-            if !std::thread::panicking() {
-                panic!("dropped");
-            }
+            panic!("dropped");
         }
     }
     let test = TestBroker::new();
     last_attempt(&test, "q").await;
-    fill_raw(&test, "q", "bomb", 10).await;
+    fill_raw(&test, "q", "bomb", 3).await;
+    let limits = KindOptions { timeout: Some(Duration::from_secs(5)), ..KindOptions::default() };
+    let kinds = [("bomb".to_owned(), limits)].into();
     let worker = Worker::new(test.broker()).queue("q");
-    let worker = worker.options(WorkerOptions { concurrency: 1, ..options() });
-    let worker = worker.handle_raw("bomb", |_: Task, _: Context| {
-        let bomb = Bomb;
-        async move {
-            let kept = &bomb;
-            let _ = kept;
-        }
+    let worker = worker.options(WorkerOptions { concurrency: 1, kinds, ..options() });
+    let worker = worker.handle_raw("bomb", |_: Task, _: Context| async {
+        let _bomb = Bomb;
+        std::future::pending::<()>().await;
     });
-    let done = worker.run_until_empty().await.unwrap();
-    assert_eq!((done.panicked, done.dead), (10, 10));
+    let run = tokio::spawn(worker.run_until_empty());
+    until("all are dead", async || {
+        test.clock().advance(Duration::from_millis(500));
+        run.is_finished()
+    })
+    .await;
+    let done = run.await.unwrap().unwrap();
+    assert_eq!((done.timed_out, done.dead, done.received), (3, 3, 3));
 }
 
 #[tokio::test]
@@ -232,6 +235,35 @@ async fn follow_ups_come_with_the_completion_or_not_at_all() {
     let done = worker.drain().await.unwrap();
     assert_eq!(test.enqueued::<Welcome>().await.unwrap().len(), 2);
     assert_eq!((done.completed, done.lost), (2, 1));
+}
+
+#[tokio::test]
+async fn a_running_worker_enqueues_no_follow_up_of_a_lease_that_was_lost() {
+    let test = TestBroker::new();
+    fill(test.broker(), "q", &["chain"]).await;
+    test.declare("mail").await.unwrap();
+    let (broker, clock) = (test.broker().clone(), test.clock().clone());
+    let worker = Worker::new(test.broker()).queue("q").with_follow_ups();
+    let worker = worker.options(WorkerOptions { concurrency: 1, ..options() });
+    let worker = worker.handle_raw("chain", move |task: Task, context: Context| {
+        let (broker, clock) = (broker.clone(), clock.clone());
+        async move {
+            if task.deliveries == 1 {
+                lose_to_another(&broker, &clock).await;
+            }
+            let next = Welcome { user: 1, address: Address { zip: "1".into() } };
+            Outcome::done().then([context.follow_up(&next).unwrap()])
+        }
+    });
+    let control = worker.control();
+    let run = tokio::spawn(worker.run());
+    until("the loss is seen", async || control.metrics().lost == 1).await;
+    assert_eq!(test.enqueued::<Welcome>().await.unwrap(), []);
+    test.clock().advance(Duration::from_secs(1));
+    until("the next attempt is done", async || control.metrics().completed == 1).await;
+    control.stop();
+    run.await.unwrap().unwrap();
+    assert_eq!(test.enqueued::<Welcome>().await.unwrap().len(), 1);
 }
 
 /// Lets the lease end and somebody else take and give back the task.

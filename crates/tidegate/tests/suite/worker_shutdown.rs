@@ -149,7 +149,8 @@ async fn what_arrives_after_the_stop_is_given_back() {
     until("it is received", async || script.received.load(Ordering::SeqCst) == 1).await;
     control.stop();
     script.receive_gate.add_permits(1);
-    assert_eq!(run.await.unwrap().unwrap().completed, 0);
+    let done = run.await.unwrap().unwrap();
+    assert_eq!((done.completed, done.released), (0, 1));
     let view = only_task(&broker, "q").await;
     assert_eq!((view.state, view.task.attempt), (State::Ready, 0));
     assert!(!diary.has("started"));
