@@ -60,6 +60,14 @@ impl Failure {
         self
     }
 
+    /// Says where it happened before what happened.
+    pub(crate) fn behind(mut self, place: &str) -> Self {
+        if let Told::Text(text) = &mut self.told {
+            text.insert_str(0, place);
+        }
+        self
+    }
+
     /// Tells it on stderr.
     pub(crate) fn report(self) -> ExitCode {
         match self.told {
