@@ -92,7 +92,11 @@ impl Account {
                 n.effects_repeated,
                 "delivery is at-least-once: make effects repeatable".into(),
             ),
-            ("old acknowledgements", n.stale_presented, "presented after the kill".into()),
+            (
+                "old acknowledgements",
+                n.stale_presented,
+                "presented while the tasks were in other hands, and when they were done".into(),
+            ),
             ("  of them accepted", n.stale_accepted, String::new()),
             ("aircraft out of order", n.aircraft_out_of_order, String::new()),
             (
