@@ -80,14 +80,23 @@ impl Account {
             (
                 "  of them handed out again",
                 n.redelivered_after_the_kill,
-                "the others had been settled, but the process died before it could say so".into(),
+                if n.redelivered_after_the_kill < n.in_hand_at_the_kill {
+                    "the others had been settled, but the process died before it could say so"
+                } else {
+                    ""
+                }
+                .to_owned(),
             ),
             (
                 "  worked out twice",
                 n.effects_repeated,
                 "delivery is at-least-once: make effects repeatable".into(),
             ),
-            ("old acknowledgements", n.stale_presented, "presented after the kill".into()),
+            (
+                "old acknowledgements",
+                n.stale_presented,
+                "presented while the tasks were in other hands, and when they were done".into(),
+            ),
             ("  of them accepted", n.stale_accepted, String::new()),
             ("aircraft out of order", n.aircraft_out_of_order, String::new()),
             (
@@ -95,8 +104,9 @@ impl Account {
                 n.tasks_per_second,
                 format!(
                     "in {}, the kill included; every task is synced to disk twice and calls a \
-                     service of 8 ms",
-                    show(ms(n.elapsed_ms))
+                     service of {}",
+                    show(ms(n.elapsed_ms)),
+                    show(flaky::CALL)
                 ),
             ),
         ]

@@ -247,3 +247,6 @@ fn checks(
         check("failed attempts were tried again", numbers.retried > 0),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,8 @@ use child::Program;
 /// The task's payload is the program's stdin; its attributes are in environment variables:
 /// TIDEGATE_TASK_ID, _KIND, _QUEUE, _ATTEMPT, _DELIVERIES, _KEY, _PARTITION, _SEQUENCE, _PRIORITY,
 /// _ENQUEUED_AT, _LAST_ERROR, and _HEADER_NAME for every header (in capitals, other characters as
-/// `_`). The lease is renewed while the program runs.
+/// `_`). The lease is renewed while the program runs. Its stdout and stderr are passed on; with --json
+/// both go to stderr.
 ///
 /// SIGTERM or Ctrl-C ends it gracefully: nothing more is taken, programs at work may finish for as
 /// long as graceful_shutdown_timeout says (30s), then they get SIGTERM, and what is not done goes
@@ -161,12 +162,14 @@ fn account(
     elapsed: Duration,
 ) -> Result<(), Failure> {
     let Metrics { received, completed, retried, released, dead, lost, .. } = metrics;
+    let failed_unacknowledged = metrics.failed_unacknowledged;
     let counts = [
         (completed, "completed"),
         (retried, "to be tried again"),
         (dead, "dead"),
         (released, "given back"),
         (lost, "lost to another worker"),
+        (failed_unacknowledged, "failed after they were acknowledged (ack_mode: auto)"),
     ];
     let counts = counts.iter().filter(|(many, what)| *many > 0 || *what == "completed");
     let counts: Vec<String> =
@@ -185,6 +188,7 @@ fn account(
         "released": released,
         "dead": dead,
         "lost": lost,
+        "failed_unacknowledged": failed_unacknowledged,
         "elapsed_ms": elapsed.as_millis() as u64,
     });
     app.output.account(&json, text)
