@@ -95,7 +95,10 @@ impl Account {
             (
                 "old acknowledgements",
                 n.stale_presented,
-                "presented while the tasks were in other hands, and when they were done".into(),
+                format!(
+                    "presented, {} of them while the task was in other hands",
+                    grouped(n.stale_in_other_hands)
+                ),
             ),
             ("  of them accepted", n.stale_accepted, String::new()),
             ("aircraft out of order", n.aircraft_out_of_order, String::new()),

@@ -43,7 +43,12 @@ fn story() -> Vec<(u32, Event)> {
         Event::Found { line: 2, fate: Fate::Cancelled },
         settled(2, Verdict::DeadLetter),
         started(3),
-        Event::Stale { line: 3, accepted: false, answer: "the task was handed out again".into() },
+        Event::Stale {
+            line: 3,
+            in_other_hands: true,
+            accepted: false,
+            answer: "the task was handed out again".into(),
+        },
         settled(3, Verdict::Retry),
         started(3),
         Event::Found { line: 3, fate: Fate::Unknown },
@@ -129,10 +134,16 @@ fn a_flight_that_was_never_sent_is_missed() {
 #[test]
 fn an_old_acknowledgement_that_is_accepted_or_never_tried_is_a_fault() {
     let mut accepted = story();
-    accepted.push((2, Event::Stale { line: 3, accepted: true, answer: "done".into() }));
+    accepted.push((
+        2,
+        Event::Stale { line: 3, in_other_hands: false, accepted: true, answer: "done".into() },
+    ));
     assert_eq!(broken(&evidence(accepted)), ["none of them was accepted"]);
     let untried = without(|event| matches!(event, Event::Stale { .. }));
-    assert_eq!(broken(&untried), ["old acknowledgements were presented"]);
+    assert_eq!(
+        broken(&untried),
+        ["old acknowledgements were presented, while others had the task too"]
+    );
 }
 
 #[test]
