@@ -19,7 +19,7 @@ pub(crate) struct Failure {
 #[derive(Debug)]
 enum Told {
     Text(String),
-    Problem(Box<Problem>),
+    Problem(Problem),
     /// It was told already, or whoever listened is gone.
     Nothing,
 }
@@ -60,16 +60,19 @@ impl Failure {
         self
     }
 
-    /// The exit code it ends with.
-    pub(crate) fn exit(&self) -> Exit {
-        self.exit
+    /// Says where it happened before what happened.
+    pub(crate) fn behind(mut self, place: &str) -> Self {
+        if let Told::Text(text) = &mut self.told {
+            text.insert_str(0, place);
+        }
+        self
     }
 
     /// Tells it on stderr.
     pub(crate) fn report(self) -> ExitCode {
         match self.told {
             Told::Text(text) => eprintln!("error: {text}"),
-            Told::Problem(problem) => eprintln!("{:?}", miette::Report::new(*problem)),
+            Told::Problem(problem) => eprintln!("{:?}", miette::Report::new(problem)),
             Told::Nothing => {}
         }
         if let Some(help) = self.help {
@@ -105,6 +108,6 @@ impl From<Error> for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { exit: Exit::Usage, told: Told::Problem(Box::new(problem)), help: None }
+        Self { exit: Exit::Usage, told: Told::Problem(problem), help: None }
     }
 }

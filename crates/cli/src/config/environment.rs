@@ -14,14 +14,14 @@ pub(crate) fn read(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<Vec<Setting>, Problem> {
     let ours = variables.filter(|(name, _)| name.starts_with(PREFIX));
-    let settings = ours.filter_map(|(name, text)| setting(name, &text).transpose());
+    let settings = ours.filter_map(|(name, text)| setting(&name, &text).transpose());
     settings.collect()
 }
 
-fn setting(name: String, text: &str) -> Result<Option<Setting>, Problem> {
-    let origin = Origin::Variable(name.clone());
+fn setting(name: &str, text: &str) -> Result<Option<Setting>, Problem> {
+    let origin = Origin::Variable(name.to_owned());
     let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
-        return stranger(&name, &origin);
+        return stranger(name, &origin);
     };
     let value = key
         .read_text(text)

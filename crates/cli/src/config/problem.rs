@@ -16,8 +16,11 @@ pub(crate) enum Origin {
 
 /// What is wrong with a configuration: one thing, where it stands and what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {what}")]
-pub(crate) struct Problem {
+#[error("{}: {}", .0.place, .0.what)]
+pub(crate) struct Problem(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     /// `tidegate.yaml:3:5` or a variable's name.
     place: String,
     what: String,
@@ -28,17 +31,20 @@ pub(crate) struct Problem {
 impl Problem {
     /// Something wrong with what stands at `origin`.
     pub(crate) fn at(origin: &Origin, what: impl Into<String>) -> Self {
-        Self { place: origin.to_string(), what: what.into(), help: None, source_code: None }
+        Self::new(origin.to_string(), what.into())
     }
 
     /// A file that cannot be read at all.
     pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
-        let what = format!("the file cannot be read: {error}");
-        Self { place: path.display().to_string(), what, help: None, source_code: None }
+        Self::new(path.display().to_string(), format!("the file cannot be read: {error}"))
+    }
+
+    fn new(place: String, what: String) -> Self {
+        Self(Box::new(Inner { place, what, help: None, source_code: None }))
     }
 
     pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.0.help = Some(help.into());
         self
     }
 
@@ -46,7 +52,7 @@ impl Problem {
     pub(crate) fn shown_in(mut self, origin: &Origin, text: &str) -> Self {
         if let Origin::File { path, bytes, .. } = origin {
             let named = NamedSource::new(path.display().to_string(), text.to_owned());
-            self.source_code = Some((named, bytes.clone()));
+            self.0.source_code = Some((named, bytes.clone()));
         }
         self
     }
@@ -65,15 +71,15 @@ impl std::fmt::Display for Origin {
 
 impl Diagnostic for Problem {
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as _)
+        self.0.help.as_ref().map(|help| Box::new(help) as _)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source_code.as_ref().map(|(source, _)| source as _)
+        self.0.source_code.as_ref().map(|(source, _)| source as _)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (_, bytes) = self.source_code.as_ref()?;
+        let (_, bytes) = self.0.source_code.as_ref()?;
         let label = LabeledSpan::new(Some("here".into()), bytes.start, bytes.len());
         Some(Box::new(std::iter::once(label)))
     }

@@ -80,7 +80,12 @@ impl Account {
             (
                 "  of them handed out again",
                 n.redelivered_after_the_kill,
-                "the others had been settled, but the process died before it could say so".into(),
+                if n.redelivered_after_the_kill < n.in_hand_at_the_kill {
+                    "the others had been settled, but the process died before it could say so"
+                } else {
+                    ""
+                }
+                .to_owned(),
             ),
             (
                 "  worked out twice",
@@ -95,8 +100,9 @@ impl Account {
                 n.tasks_per_second,
                 format!(
                     "in {}, the kill included; every task is synced to disk twice and calls a \
-                     service of 8 ms",
-                    show(ms(n.elapsed_ms))
+                     service of {}",
+                    show(ms(n.elapsed_ms)),
+                    show(flaky::CALL)
                 ),
             ),
         ]

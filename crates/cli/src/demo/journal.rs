@@ -2,7 +2,7 @@
 //! as far as the queue and the input agree.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -115,8 +115,9 @@ impl Reader {
 
     /// Cuts off a line that was never finished: its writer was killed while it wrote.
     pub(super) fn forget_unfinished(&mut self) -> io::Result<()> {
-        let len = self.file.metadata()?.len();
-        self.file.set_len(len.saturating_sub(self.unfinished.len() as u64))?;
+        let end = self.file.stream_position()?.saturating_sub(self.unfinished.len() as u64);
+        self.file.set_len(end)?;
+        self.file.seek(SeekFrom::Start(end))?;
         self.unfinished.clear();
         Ok(())
     }

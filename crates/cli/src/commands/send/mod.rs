@@ -7,7 +7,7 @@ mod room;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use tidegate::{
     Broker, Enqueued, Error, ErrorKind, NewTask, Ordering, QueueName, QueueSpec, Result as Answer,
 };
@@ -33,6 +33,7 @@ use lines::{Lines, Next, Shape, Source};
 /// a key, and counted. At the first line that cannot be sent it stops: all before it are sent, and
 /// it says how many.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("tasks").required(true).args(["body", "from"])))]
 #[command(after_help = "Examples:
   tidegate send mail '{\"to\":\"ada@example.com\"}'
   tidegate send mail 'remind me' --delay 10m --kind mail.reminder
@@ -43,7 +44,6 @@ pub(crate) struct Send {
     #[arg(value_parser = queue_name)]
     queue: QueueName,
     /// The task's payload, or `-` for one task a line from stdin
-    #[arg(required_unless_present = "from", conflicts_with = "from")]
     body: Option<String>,
     /// A file with one task a line
     #[arg(long, value_name = "FILE")]
@@ -113,16 +113,15 @@ async fn find_or_make(
     broker: &Broker,
     queue: &QueueName,
 ) -> Result<(QueueSpec, bool), Failure> {
-    let spec = settings.spec(queue.clone());
-    match broker.inspect() {
-        Ok(inspect) => match inspect.spec(queue).await {
+    // WHY: a broker that cannot show its queues can still be asked to make this one.
+    if let Ok(inspect) = broker.inspect() {
+        match inspect.spec(queue).await {
             Ok(found) => return Ok((found, false)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
-        },
-        // WHY: a broker that cannot show its queues can still be asked to make this one.
-        Err(_) => {}
+        }
     }
+    let spec = settings.spec(queue.clone());
     match broker.declare(&spec).await {
         Ok(()) => Ok((spec, true)),
         // Somebody made it meanwhile, with other settings: it is there, which is what counts.
@@ -201,22 +200,14 @@ impl Sender<'_> {
     }
 
     fn refused(&self, at: u64, error: Error) -> Failure {
-        if self.account.sent() == 0 && at == 1 {
-            return error.into();
-        }
-        let place = format!("line {at}");
-        let kind = error.kind();
-        let text = format!("{place}: failed to {error}");
-        match kind {
-            ErrorKind::QueueFull if self.patience.is_some() => Failure::later(text).with_help(
+        let only = self.account.sent() == 0 && at == 1;
+        let place = if only { String::new() } else { format!("line {at}: ") };
+        if error.kind() == ErrorKind::QueueFull && self.patience.is_some() {
+            return Failure::later(format!("{place}failed to {error}")).with_help(
                 "no room came free for as long as --wait-timeout says; are workers running?",
-            ),
-            ErrorKind::QueueFull | ErrorKind::DiskFull | ErrorKind::Unavailable => Failure::later(
-                text,
-            )
-            .with_help("let workers catch up, wait for room with --wait, or make the queue larger"),
-            _ => Failure::failed(text),
+            );
         }
+        Failure::from(error).behind(&place)
     }
 }
 

@@ -61,7 +61,7 @@ impl Program {
         let kept = Kept::default();
         let listen = tokio::spawn(tail(child.stderr.take(), kept.clone()));
         let status = wait(&mut child, &group, context).await;
-        group.is_over();
+        group.forget();
         feed.abort();
         let stop = listen.abort_handle();
         if tokio::time::timeout(STDERR_PATIENCE, listen).await.is_err() {
@@ -146,7 +146,7 @@ impl Group {
         }
     }
 
-    fn is_over(mut self) {
+    fn forget(mut self) {
         self.0 = None;
     }
 }

@@ -161,12 +161,14 @@ fn account(
     elapsed: Duration,
 ) -> Result<(), Failure> {
     let Metrics { received, completed, retried, released, dead, lost, .. } = metrics;
+    let failed_unacknowledged = metrics.failed_unacknowledged;
     let counts = [
         (completed, "completed"),
         (retried, "to be tried again"),
         (dead, "dead"),
         (released, "given back"),
         (lost, "lost to another worker"),
+        (failed_unacknowledged, "failed after they were acknowledged (ack_mode: auto)"),
     ];
     let counts = counts.iter().filter(|(many, what)| *many > 0 || *what == "completed");
     let counts: Vec<String> =
@@ -185,6 +187,7 @@ fn account(
         "released": released,
         "dead": dead,
         "lost": lost,
+        "failed_unacknowledged": failed_unacknowledged,
         "elapsed_ms": elapsed.as_millis() as u64,
     });
     app.output.account(&json, text)

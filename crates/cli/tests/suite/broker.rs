@@ -1,0 +1,112 @@
+use std::io::{BufRead, BufReader};
+
+use crate::shell::{Answer, Shell};
+
+#[test]
+fn a_directory_that_another_process_holds_says_which_one_and_what_to_do() {
+    let shell = Shell::new();
+    shell.run(&["send", "q", "x"]).ok();
+    let script = "echo holding; cat > /dev/null; while test ! -e stop; do sleep 0.02; done";
+    let mut holder =
+        shell.command(&["work", "q", "--until-empty", "--", "sh", "-c", script]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let refused = shell.run(&["queue", "list"]);
+    let who = format!("process {} (tidegate) holds this directory", holder.id());
+    refused.fails(4, &[&who, "stop it", "help:"]);
+    shell.write("stop", "");
+    Answer::of(&holder.wait_with_output().unwrap()).ok();
+    shell.run(&["queue", "list"]).ok();
+}
+
+#[test]
+fn memory_is_refused_where_nobody_could_see_what_was_done() {
+    let shell = Shell::new();
+    for command in [&["send", "q", "x"][..], &["queue", "list"], &["work", "q", "--", "true"]] {
+        let mut all = vec!["--broker", "memory:"];
+        all.extend(command);
+        shell.run(&all).fails(2, &["lives and dies with one process", "embedded:PATH"]);
+    }
+}
+
+#[test]
+fn a_broker_without_an_adapter_is_refused_by_name_and_its_password_stays_secret() {
+    let shell = Shell::new();
+    let refused = shell.run(&["--broker", "redis://me:hunter2@host/", "send", "q", "x"]);
+    refused.fails(2, &["no adapter for Redis"]);
+    assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_before_the_file_before_the_default() {
+    let shell = Shell::new();
+    let made = |name: &str| shell.path().join(name).is_dir();
+    shell.run(&["send", "q", "x"]).ok();
+    assert!(made("tidegate-data"));
+    shell.write("tidegate.yaml", "broker: \"embedded:./by-file\"\n");
+    shell.run(&["send", "q", "x"]).ok();
+    assert!(made("by-file"));
+    let by_environment = |arguments: &[&str]| {
+        let mut command = shell.command(arguments);
+        Answer::of(&command.env("TIDEGATE_BROKER", "embedded:./by-environment").output().unwrap())
+            .ok()
+    };
+    by_environment(&["send", "q", "x"]);
+    assert!(made("by-environment"));
+    by_environment(&["send", "q", "x", "--broker", "embedded:./by-flag"]);
+    assert!(made("by-flag"));
+    shell
+        .run(&["queue", "list", "--broker", "embedded:a", "--broker", "embedded:b"])
+        .fails(2, &["bench"]);
+}
+
+#[test]
+fn a_command_that_only_looks_makes_no_directory() {
+    let shell = Shell::new();
+    shell.run(&["queue", "list"]).fails(3, &["./tidegate-data", "does not exist"]);
+    assert!(!shell.path().join("tidegate-data").exists());
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    let shell = Shell::new();
+    for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = shell.run(&["completions", name]).ok().stdout;
+        assert!(script.contains("tidegate") && script.contains("redrive"), "{name}");
+    }
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let shell = Shell::new();
+    let commands = [
+        "demo",
+        "send",
+        "work",
+        "queue create",
+        "queue list",
+        "queue show",
+        "queue pause",
+        "queue resume",
+        "queue purge",
+        "queue delete",
+        "task list",
+        "task show",
+        "dlq list",
+        "dlq show",
+        "dlq redrive",
+        "dlq purge",
+        "bench",
+        "config check",
+        "completions",
+    ];
+    for command in commands {
+        let mut arguments: Vec<&str> = command.split(' ').collect();
+        arguments.push("--help");
+        let help = shell.run(&arguments).ok().stdout;
+        assert!(help.contains("Example") && help.contains("tidegate "), "{command}: {help}");
+    }
+    let first = shell.run(&["--help"]).ok().stdout;
+    assert!(first.contains("Exit codes:") && !first.contains("demo-child"), "{first}");
+    shell.run(&[]).fails(2, &["Usage"]);
+}
