@@ -34,9 +34,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Whether it showed nothing wrong.
+    /// Whether it showed nothing wrong, and everything could be judged.
     pub(crate) fn is_sound(&self) -> bool {
-        self.judged.as_ref().is_ok_and(Findings::is_valid)
+        let sound = |findings: &Findings| findings.is_valid() && findings.undecided.is_empty();
+        self.judged.as_ref().is_ok_and(sound)
     }
 }
 
