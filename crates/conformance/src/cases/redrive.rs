@@ -74,8 +74,12 @@ pub(super) async fn the_oldest_dead_go_first_up_to_the_limit(t: Trial) -> Proof 
     ensure_eq!(listed, by_death, "the dead, oldest first");
     let two = DeadFilter { limit: Some(2), reason: None };
     ensure_eq!(redrive(&t, &spec, &two).await?, 2, "tasks redriven");
-    let back: Vec<_> = t.take(&rx, 2).await?.iter().map(|lease| lease.task.id).collect();
-    ensure!(by_death.starts_with(&back), "not the oldest two, in order: {back:?}");
+    let mut back: Vec<_> = t.take(&rx, 2).await?.iter().map(|lease| lease.task.id).collect();
+    let mut oldest: Vec<_> = by_death.into_iter().take(2).collect();
+    // WHY: they entered the queue at one time, and then the sequence decides.
+    back.sort_unstable();
+    oldest.sort_unstable();
+    ensure_eq!(back, oldest, "the oldest two");
     t.nothing(&rx).await?;
     Ok(Shown::Honoured)
 }
