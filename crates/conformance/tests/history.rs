@@ -234,6 +234,11 @@ fn dedup_escape() {
     let over = [completed(20, "a", 1), unique(50, "b", None)];
     is_sound(&[&held[..], &over].concat());
     is_sound(&[&held[..], &[unique(500, "b", None)]].concat());
+    let until = |event: Event, end_us| Event { end_us, ..event };
+    // Beside each other: a short window may have been over before the slow send was carried out.
+    is_sound(&[until(unique(1, "a", Some(100)), 60), unique(20, "b", Some(30))]);
+    let either_way = [until(unique(1, "a", Some(100)), 60), unique(20, "b", Some(50))];
+    shows(Judgement::DedupEscape, &either_way);
 }
 
 #[test]

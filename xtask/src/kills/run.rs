@@ -16,7 +16,7 @@ use super::stage::DurabilityArg;
 /// Kills of a run, at least and at most. Fewer than a task has attempts.
 const KILLS: std::ops::RangeInclusive<u64> = 2..=4;
 /// Lines of a journal after which its process is killed, at most.
-const LINES_MAX: u64 = 1_500;
+const LINES_MAX: u64 = 4_000;
 /// A process that writes nothing for this long is stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -34,9 +34,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Whether it showed nothing wrong.
+    /// Whether it showed nothing wrong, and everything could be judged.
     pub(crate) fn is_sound(&self) -> bool {
-        self.judged.as_ref().is_ok_and(Findings::is_valid)
+        let sound = |findings: &Findings| findings.is_valid() && findings.undecided.is_empty();
+        self.judged.as_ref().is_ok_and(sound)
     }
 }
 

@@ -247,7 +247,8 @@ fn inverted(
     Some(format!("handed out by {} µs, the earlier one held since {} µs", first.end, holding.end))
 }
 
-/// `dedup-escape`.
+/// `dedup-escape`: of two sends beside each other either may have been first, so it must be one
+/// either way.
 fn dedup(lives: &Lives<'_>, findings: &mut Findings) {
     let mut held: HashMap<(&str, &str), Vec<Sent<'_>>> = HashMap::new();
     for (id, life) in &lives.tasks {
@@ -262,9 +263,11 @@ fn dedup(lives: &Lives<'_>, findings: &mut Findings) {
     for ((queue, key), mut sends) in held {
         sends.sort_by_key(|(send, _, _)| (send.start, send.end));
         for pair in sends.windows(2) {
-            if let [(first, id, life), (second, second_id, _)] = pair
+            if let [(first, id, life), (second, second_id, second_life)] = pair
                 && !lives.purged_after(queue, first.start)
                 && second.end < holds_until(lives, first, life)
+                && (first.end <= second.start
+                    || first.end < holds_until(lives, second, second_life))
             {
                 let why = format!("made at {} µs while {id} held the key {key:?}", second.end);
                 findings.add(Judgement::DedupEscape, *second_id, why);
