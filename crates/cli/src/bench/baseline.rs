@@ -34,19 +34,40 @@ pub(super) async fn measure(dir: &Path, durability: Durability, load: Load) -> i
 }
 
 async fn client(log: Arc<BareLog>, quota: Arc<Quota>, load: Load) -> io::Result<u64> {
+    let payload = vec![7; load.payload];
     let mut done = 0;
     loop {
         let tasks = quota.take(load.batch);
         if tasks == 0 {
             return Ok(done);
         }
-        let bytes = |(frame, task): (usize, usize)| vec![7; frame + task * tasks];
-        let mut enqueued = bytes(ENQUEUED_BYTES);
-        enqueued.resize(enqueued.len() + load.payload * tasks, 7);
-        let place = log.append(&enqueued).await?;
-        log.append_relaxed(&bytes(LEASED_BYTES))?;
-        std::hint::black_box(log.read(place)?);
-        log.append(&bytes(COMPLETED_BYTES)).await?;
+        let place = log.append(&enqueued(&payload, tasks)).await?;
+        log.append_relaxed(&vec![7; LEASED_BYTES.0 + LEASED_BYTES.1 * tasks])?;
+        for payload in payloads(&log.read(place)?, load.payload) {
+            std::hint::black_box(payload);
+        }
+        log.append(&vec![7; COMPLETED_BYTES.0 + COMPLETED_BYTES.1 * tasks]).await?;
         done += tasks as u64;
     }
+}
+
+/// The records of a batch: each task's has a head with a check sum of its own, as the engine's has.
+fn enqueued(payload: &[u8], tasks: usize) -> Vec<u8> {
+    let (frame, head) = ENQUEUED_BYTES;
+    let mut bytes = vec![7; frame];
+    bytes.reserve((head + payload.len()) * tasks);
+    for _ in 0..tasks {
+        let start = bytes.len();
+        bytes.resize(start + head - 4, 7);
+        bytes.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+        bytes.extend_from_slice(payload);
+    }
+    bytes
+}
+
+/// What a batch's receiver gets: each task's payload as its own.
+fn payloads(batch: &[u8], payload: usize) -> impl Iterator<Item = Vec<u8>> {
+    let (frame, head) = ENQUEUED_BYTES;
+    let records = batch.get(frame..).unwrap_or_default().chunks_exact(head + payload);
+    records.filter_map(move |record| record.get(head..)).map(<[u8]>::to_vec)
 }

@@ -126,12 +126,14 @@ async fn measure_row(
 ) -> Result<Row, Failure> {
     let load = life.load(args);
     let beside = target.directory.as_deref().unwrap_or(temporary);
-    let (mut rates, mut cpus, mut baselines) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rates, mut cpus) = (Vec::new(), Vec::new());
+    let (mut baselines, mut baseline_cpus) = (Vec::new(), Vec::new());
     let mut latencies = Latencies::default();
     for round in 1..=args.rounds {
         bar.set_message(format!("{} {life:?}, round {round}", target.label));
         let baseline = measure_baseline(beside, target.durability, load).await?;
         baselines.push(baseline.tasks_per_second);
+        baseline_cpus.push(baseline.cpu_us_per_task);
         bar.inc(1);
         let sample = match life {
             Life::Worker => worker::measure(broker, queue, load).await?,
@@ -142,7 +144,9 @@ async fn measure_row(
         latencies.extend(sample.latencies);
         bar.inc(1);
     }
-    Ok(Row::new(target, life, load, [median(rates), median(cpus), median(baselines)], latencies))
+    let own = (median(rates), median(cpus));
+    let baseline = (median(baselines), median(baseline_cpus));
+    Ok(Row::new(target, life, load, own, baseline, latencies))
 }
 
 /// Measures the bare log on the disk of `beside`.
