@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegate::{Broker, ConnectOptions, EMBEDDED_PATH_DEFAULT, connect_with};
+use tidegate::{Broker, ConnectOptions, EMBEDDED_PATH_DEFAULT, ErrorKind, connect_with};
 
 use crate::args::Global;
 use crate::config::{Config, FILE_DEFAULT, Settings};
@@ -81,7 +81,25 @@ impl App {
         if fresh == Fresh::Refuse {
             refuse_if_absent(&url)?;
         }
-        Ok(connect_with(&url, ConnectOptions::default()).await?)
+        connect_with(&url, ConnectOptions::default()).await.map_err(|error| {
+            let unbuilt = error.kind() == ErrorKind::Unsupported;
+            let failure = Failure::from(error);
+            match block_of(&url).filter(|_| unbuilt) {
+                Some(block) => failure.with_help(format!(
+                    "`{block}` is not built yet; `tidegate config check` lists what is in force"
+                )),
+                None => failure,
+            }
+        })
+    }
+}
+
+/// The block of the configuration that a broker needs.
+fn block_of(url: &str) -> Option<&'static str> {
+    match url.split(':').next() {
+        Some("redis" | "rediss") => Some("redis_queue"),
+        Some("kafka") => Some("kafka_broker"),
+        _ => None,
     }
 }
 

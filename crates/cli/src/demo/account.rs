@@ -92,7 +92,14 @@ impl Account {
                 n.effects_repeated,
                 "delivery is at-least-once: make effects repeatable".into(),
             ),
-            ("old acknowledgements", n.stale_presented, "presented after the kill".into()),
+            (
+                "old acknowledgements",
+                n.stale_presented,
+                format!(
+                    "presented, {} of them while the task was in other hands",
+                    grouped(n.stale_in_other_hands)
+                ),
+            ),
             ("  of them accepted", n.stale_accepted, String::new()),
             ("aircraft out of order", n.aircraft_out_of_order, String::new()),
             (

@@ -38,8 +38,9 @@ pub(super) enum Event {
     Found { line: u32, fate: Fate },
     /// The broker answered a verdict.
     Settled { line: u32, verdict: Verdict, accepted: bool },
-    /// An old token was presented for a task that was handed out again since.
-    Stale { line: u32, accepted: bool, answer: String },
+    /// An old token was presented for a task that was handed out again since: while somebody else
+    /// had it in hand, or when it was done.
+    Stale { line: u32, in_other_hands: bool, accepted: bool, answer: String },
 }
 
 /// What a worker decided.

@@ -29,14 +29,14 @@ impl Stale {
     pub(super) async fn present(&self, line: u32, journal: &Journal) {
         if let Some(token) = self.tokens.get(&line) {
             // WHY: if the broker cannot answer, nothing is journalled, and the audit misses it.
-            let _ = self.present_one(line, token, journal).await;
+            let _ = self.present_one(line, token, true, journal).await;
         }
     }
 
     /// Presents all of them once more, when their tasks are done.
     pub(super) async fn present_all(&self, journal: &Journal) -> Result<(), Failure> {
         for (line, token) in &self.tokens {
-            self.present_one(*line, token, journal).await?;
+            self.present_one(*line, token, false, journal).await?;
         }
         Ok(())
     }
@@ -45,6 +45,7 @@ impl Stale {
         &self,
         line: u32,
         token: &LeaseToken,
+        in_other_hands: bool,
         journal: &Journal,
     ) -> tidegate::Result<()> {
         let verdict = [(token.clone(), Verdict::Complete)];
@@ -53,7 +54,7 @@ impl Stale {
                 Settled::Lost(lost) => (false, lost.to_string()),
                 other => (true, format!("{other:?}")),
             };
-            journal.write(Event::Stale { line, accepted, answer });
+            journal.write(Event::Stale { line, in_other_hands, accepted, answer });
         }
         Ok(())
     }

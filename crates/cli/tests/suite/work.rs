@@ -150,6 +150,33 @@ fn sigterm_ends_it_gracefully_and_the_program_gets_sigterm_and_the_task_goes_bac
     assert_eq!((&tasks[0]["state"], &tasks[0]["attempt"]), (&json!("ready"), &json!(0)));
 }
 
+/// Whether a process runs; a zombie does not.
+fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn a_program_that_does_not_heed_sigterm_is_killed_with_its_children() {
+    let shell = Shell::new();
+    shell.write("tidegate.yaml", "queue:\n  graceful_shutdown_timeout: 100ms\n");
+    shell.run(&["send", "q", "x"]).ok();
+    let script = "trap '' TERM; sleep 60 > /dev/null 2>&1 & echo $!; wait";
+    let mut working = shell.command(&["work", "q", "--", "sh", "-c", script]).spawn().unwrap();
+    let mut pid = String::new();
+    BufReader::new(working.stdout.as_mut().unwrap()).read_line(&mut pid).unwrap();
+    let pid = pid.trim();
+    assert!(runs(pid));
+    let kill = std::process::Command::new("kill").arg(working.id().to_string()).status().unwrap();
+    assert!(kill.success());
+    Answer::of(&working.wait_with_output().unwrap()).ok();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while runs(pid) {
+        assert!(std::time::Instant::now() < deadline, "process {pid} was left behind");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_program_that_cannot_be_started_is_no_fault_of_the_task() {
     let shell = queue_of_one("2");

@@ -34,6 +34,7 @@ use lines::{Lines, Next, Shape, Source};
 /// it says how many.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("tasks").required(true).args(["body", "from"])))]
+#[command(override_usage = "tidegate send [OPTIONS] <QUEUE> <BODY | - | --from FILE>")]
 #[command(after_help = "Examples:
   tidegate send mail '{\"to\":\"ada@example.com\"}'
   tidegate send mail 'remind me' --delay 10m --kind mail.reminder

@@ -30,7 +30,8 @@ use child::Program;
 /// The task's payload is the program's stdin; its attributes are in environment variables:
 /// TIDEGATE_TASK_ID, _KIND, _QUEUE, _ATTEMPT, _DELIVERIES, _KEY, _PARTITION, _SEQUENCE, _PRIORITY,
 /// _ENQUEUED_AT, _LAST_ERROR, and _HEADER_NAME for every header (in capitals, other characters as
-/// `_`). The lease is renewed while the program runs.
+/// `_`). The lease is renewed while the program runs. Its stdout and stderr are passed on; with --json
+/// both go to stderr.
 ///
 /// SIGTERM or Ctrl-C ends it gracefully: nothing more is taken, programs at work may finish for as
 /// long as graceful_shutdown_timeout says (30s), then they get SIGTERM, and what is not done goes
