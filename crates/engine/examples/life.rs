@@ -1,4 +1,10 @@
-//! scratch
+//! The life of many tasks on a bare engine, and what it costs: `life BATCH TASKS [always]`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measurement ends at what it did not expect"
+)]
+
 use futures_lite::future::block_on;
 use std::time::{Duration, Instant};
 use tidegate_core::*;

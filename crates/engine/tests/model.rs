@@ -1,5 +1,6 @@
 //! The engine answers as the memory broker does, command for command, whatever the sequence, with
 //! restarts in between.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 use std::sync::{Arc, Mutex};
 
