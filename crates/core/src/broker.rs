@@ -181,14 +181,31 @@ impl Broker {
         if tasks.len() <= batch_max {
             return match tasks {
                 [] => Ok(Vec::new()),
-                _ => self.inner.parts.driver.enqueue(queue, tasks).await,
+                _ => self.enqueue_batch(queue, tasks).await,
             };
         }
         let mut outcomes = Vec::with_capacity(tasks.len());
         for batch in tasks.chunks(batch_max) {
-            outcomes.extend(self.inner.parts.driver.enqueue(queue, batch).await?);
+            outcomes.extend(self.enqueue_batch(queue, batch).await?);
         }
         Ok(outcomes)
+    }
+
+    async fn enqueue_batch(
+        &self,
+        queue: &QueueName,
+        tasks: &[NewTask],
+    ) -> Result<Vec<Result<Enqueued>>> {
+        let outcomes = self.inner.parts.driver.enqueue(queue, tasks).await;
+        if outcomes.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            self.forget(queue);
+        }
+        outcomes
+    }
+
+    /// Forgets the spec of a queue that is gone: another one may be made under its name.
+    fn forget(&self, queue: &QueueName) {
+        self.inner.specs.write().unwrap_or_else(PoisonError::into_inner).remove(queue);
     }
 
     /// Opens a place to receive from a queue that exists.

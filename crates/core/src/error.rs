@@ -93,10 +93,8 @@ impl fmt::Display for Operation {
 /// assert_eq!(error.to_string(), r#"enqueue to "mail": redis is unavailable (retryable)"#);
 /// assert!(error.is_retryable());
 /// ```
-#[derive(Debug)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
     operation: Operation,
@@ -153,6 +151,17 @@ impl Error {
     /// Whether the same call can succeed later with nothing changed by the caller.
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::QueueFull | ErrorKind::DiskFull | ErrorKind::Unavailable)
+    }
+}
+
+/// What a `main` that returns an error prints: the text, the kind, and what led to it.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "failed to {self} [{:?}]", self.0.kind)?;
+        match &self.0.source {
+            Some(source) => write!(f, "; caused by: {source}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -194,6 +194,11 @@ impl Commit {
 
     fn fail(&self, why: String) {
         self.poison.set(why);
+        self.wake_all();
+    }
+
+    /// Wakes all who wait, to see that the log is poisoned.
+    pub(crate) fn wake_all(&self) {
         self.wake_waiters(Position::from_u64(u64::MAX));
     }
 

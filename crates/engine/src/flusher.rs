@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use tidegate_core::Operation;
+
 use crate::Durability;
 use crate::log::frame::FrameKind;
 use crate::position::Position;
@@ -24,6 +26,11 @@ pub(crate) fn run(shell: &Arc<Shell>, stop: &AtomicBool) {
         Durability::Never => Duration::from_secs(3_600),
     };
     while !stop.load(Ordering::SeqCst) {
+        if shell.commit.poison.check(Operation::Settle).is_err() {
+            shell.commit.wake_all();
+            thread::park();
+            continue;
+        }
         if shell.commit.has_waiters() {
             if shell.commit.try_take_sync_role() {
                 // WHY: a failure is in the poison, where all see it.
@@ -94,6 +101,6 @@ fn mark(shell: &Shell, end: Position) -> Position {
     }
     let marked = core.log.end();
     drop(core);
-    let _ = shell.commit.write(shell, marked, tidegate_core::Operation::Settle);
+    let _ = shell.commit.write(shell, marked, Operation::Settle);
     marked
 }

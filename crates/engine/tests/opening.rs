@@ -5,7 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use tidegate_core::{Broker, ErrorKind, ListOptions, NewTask, QueueName, QueueSpec, Result};
+use tidegate_core::{
+    Broker, DeadFilter, ErrorKind, ListOptions, NewTask, QueueName, QueueSpec, ReceiveOptions,
+    Result, SessionOptions,
+};
 use tidegate_engine::Options;
 
 fn queue() -> QueueName {
@@ -140,4 +143,23 @@ async fn a_file_in_the_directory_s_place_is_named() {
     let refused = tidegate_engine::open(Options::new(&file)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
     assert!(refused.to_string().contains("file"), "{refused}");
+}
+
+/// What is damaged while the engine runs is seen when it is read: that task is dead and says why.
+#[tokio::test]
+async fn a_task_that_is_damaged_on_the_disk_becomes_a_dead_letter() {
+    let dir = filled(3).await;
+    let broker = open(&dir).await.unwrap();
+    let path = segment(&dir, 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let second = bytes.windows(100).position(|window| window == [1; 100]).unwrap();
+    bytes[second] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let receiver = broker.open(&queue(), &SessionOptions::default()).await.unwrap();
+    let leases = receiver.receive(&ReceiveOptions::up_to(3)).await.unwrap();
+    let received: Vec<u8> = leases.iter().map(|lease| lease.task.payload[0]).collect();
+    assert_eq!(received, [0, 2]);
+    let dead = broker.inspect().unwrap().dead(&queue(), &DeadFilter::default()).await.unwrap();
+    let reason = &dead[0].dead_letter.as_ref().unwrap().reason;
+    assert!(reason.contains("damaged on the disk (segment 1"), "{reason}");
 }
