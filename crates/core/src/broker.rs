@@ -14,6 +14,7 @@ use crate::driver::{Driver, Enqueued, SessionOptions};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::inspect::Inspect;
 use crate::lease::{LeaseToken, Settled, Verdict};
+use crate::limits::TEXT_BYTES_MAX;
 use crate::name::QueueName;
 use crate::queue::QueueSpec;
 use crate::receiver::Receiver;
@@ -268,6 +269,16 @@ impl Broker {
 fn short_answer(queue: &QueueName) -> Error {
     let why = "the broker answered for fewer tasks than it was sent";
     Error::new(ErrorKind::Unexpected, Operation::Enqueue, why).on(queue)
+}
+
+/// Whether a verdict's text is longer than what is kept with a task.
+pub(crate) fn has_long_text(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Retry { error: Some(text), .. } | Verdict::DeadLetter { reason: text } => {
+            text.len() > TEXT_BYTES_MAX
+        }
+        Verdict::Complete | Verdict::Retry { error: None, .. } | Verdict::Release { .. } => false,
+    }
 }
 
 /// The verdict with its texts cut to what is kept with a task.

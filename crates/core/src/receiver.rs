@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admit;
-use crate::broker::{Broker, with_cut_texts};
+use crate::broker::{Broker, has_long_text, with_cut_texts};
 use crate::driver::{Held, ReceiveOptions, Session};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::lease::{Lease, LeaseToken, Settled, Verdict};
@@ -61,9 +61,16 @@ impl Receiver {
                 .and_then(|()| readable(token, Operation::Settle))
                 .map_err(|error| error.on(&self.queue))?;
         }
-        let cut =
-            |(token, verdict): &(LeaseToken, Verdict)| (token.clone(), with_cut_texts(verdict));
-        let verdicts: Vec<_> = verdicts.iter().map(cut).collect();
+        let texts_fit = verdicts.iter().all(|(_, verdict)| !has_long_text(verdict));
+        let cut: Vec<_>;
+        let verdicts = if texts_fit {
+            verdicts
+        } else {
+            let with_cut =
+                |(token, verdict): &(LeaseToken, Verdict)| (token.clone(), with_cut_texts(verdict));
+            cut = verdicts.iter().map(with_cut).collect();
+            &cut
+        };
         let mut outcomes = Vec::with_capacity(verdicts.len());
         for batch in verdicts.chunks(self.broker.capabilities().batch_max) {
             outcomes.extend(self.session.settle(batch).await?);

@@ -279,13 +279,18 @@ pub(crate) enum Located {
 }
 
 /// Bodies of several tasks, found under the lock and read after it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Bodies {
     memory: Vec<u8>,
     located: Vec<Located>,
 }
 
 impl Bodies {
+    /// For so many bodies with so many bytes in all.
+    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { memory: Vec::with_capacity(bytes), located: Vec::with_capacity(count) }
+    }
+
     /// Finds a body. Only under the lock.
     pub(crate) fn locate(&mut self, log: &Log, at: Position, sequence: u64, len: u32) {
         let from = self.memory.len();

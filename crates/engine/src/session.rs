@@ -76,7 +76,8 @@ impl EngineSession {
                 // INVARIANT: listened to under the lock, so that nothing becomes ready unheard.
                 return Ok(Attempt::Nothing(core.ready(index).listen()));
             }
-            let mut bodies = Bodies::default();
+            let bytes = granted.iter().map(|lease| lease.body_len as usize).sum();
+            let mut bodies = Bodies::with_capacity(granted.len(), bytes);
             for lease in &granted {
                 bodies.locate(&core.log, lease.body, lease.sequence, lease.body_len);
             }

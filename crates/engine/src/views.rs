@@ -38,7 +38,8 @@ impl EngineDriver {
         let (sketches, bodies, specs) = self
             .look(|core| {
                 let sketches = find(&core.state)?;
-                let mut bodies = Bodies::default();
+                let bytes = sketches.iter().map(|sketch| sketch.body_len as usize).sum();
+                let mut bodies = Bodies::with_capacity(sketches.len(), bytes);
                 for sketch in &sketches {
                     bodies.locate(&core.log, sketch.body, sketch.sequence, sketch.body_len);
                 }

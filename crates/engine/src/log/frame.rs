@@ -5,7 +5,7 @@
 
 use tidegate_core::Timestamp;
 
-use super::bytes::{Put, Take};
+use super::bytes::Take;
 
 /// Bytes of a frame's header.
 pub(crate) const HEADER_BYTES: usize = 36;
@@ -83,25 +83,25 @@ impl Header {
     }
 
     /// The header as bytes, for a segment with `salt`.
-    pub(crate) fn to_bytes(self, salt: u32) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        self.put(salt, &mut bytes);
-        bytes
-    }
-
-    fn put(self, salt: u32, bytes: &mut Vec<u8>) {
-        let start = bytes.len();
-        bytes.put_u16(MAGIC);
-        bytes.put_u8(self.kind as u8);
-        bytes.put_u8(0);
-        bytes.put_u32(self.len);
-        bytes.put_u64(self.lsn);
-        bytes.put_u64(self.time.as_millis());
+    pub(crate) fn to_bytes(self, salt: u32) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
         let unsynced = u32::try_from(self.lsn - self.synced_up_to).unwrap_or(u32::MAX);
-        bytes.put_u32(unsynced);
-        bytes.put_u32(self.body_crc);
-        let crc = header_crc(bytes.get(start..).unwrap_or_default(), salt);
-        bytes.put_u32(crc);
+        let fields: [&[u8]; 7] = [
+            &MAGIC_BYTES,
+            &[self.kind as u8, 0],
+            &self.len.to_le_bytes(),
+            &self.lsn.to_le_bytes(),
+            &self.time.as_millis().to_le_bytes(),
+            &unsynced.to_le_bytes(),
+            &self.body_crc.to_le_bytes(),
+        ];
+        let (covered, crc) = bytes.split_at_mut(HEADER_BYTES - 4);
+        let mut places = covered.iter_mut();
+        for (byte, place) in fields.into_iter().flatten().zip(&mut places) {
+            *place = *byte;
+        }
+        crc.copy_from_slice(&header_crc(covered, salt).to_le_bytes());
+        bytes
     }
 
     /// Writes the header over the bytes kept free for it.
@@ -168,7 +168,7 @@ mod tests {
     fn frame(body: &[u8]) -> Vec<u8> {
         let time = Timestamp::from_millis(9);
         let header = Header::new(FrameKind::Command, 12, time, 10, body);
-        let mut bytes = header.to_bytes(SALT);
+        let mut bytes = header.to_bytes(SALT).to_vec();
         bytes.extend_from_slice(body);
         bytes
     }

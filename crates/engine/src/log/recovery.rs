@@ -141,12 +141,11 @@ struct Ends {
 
 impl Ends {
     fn read(files: &[SegmentFile]) -> Result<Self, Error> {
-        let mut bytes = Vec::new();
         for file in files.iter().rev() {
-            read_whole(&file.segment, &mut bytes)?;
+            let mut window = Window::new(&file.segment);
             let mut ends = Self { last: file.segment.id, ..Self::default() };
             let mut at = FRAMES_START as usize;
-            while let Some((header, body)) = frame_at(&bytes, at, file.segment.salt) {
+            while let Some((header, body)) = window.frame(at)? {
                 ends.note(&header, body);
                 at += header.frame_bytes();
             }
@@ -301,9 +300,7 @@ impl Replay {
             // WHY: a frame is missing only if one follows. Whether one does in the next segment,
             // its own first frame tells.
             if segment.id >= self.ends.last {
-                let mut bytes = Vec::new();
-                read_whole(segment, &mut bytes)?;
-                let follows = next_header(&bytes, at + 1, segment.salt).is_some();
+                let follows = window.has_header(at + 1)?;
                 return Ok(follows.then_some((number, at)));
             }
         }
@@ -442,6 +439,24 @@ impl<'a> Window<'a> {
         let Ok(header) = frame::read_header(head, salt) else { return Ok(None) };
         let whole = self.get(at, header.frame_bytes())?;
         Ok(frame::read(whole, salt).ok())
+    }
+
+    /// Whether a sound header of the segment stands at or after `from`.
+    fn has_header(&mut self, mut from: usize) -> Result<bool, Error> {
+        let (salt, size) = (self.segment.salt, self.segment.size as usize);
+        while from < size {
+            let piece = self.get(from, WINDOW_BYTES)?;
+            let is_header = |place: usize| {
+                let header = frame::read_header(piece.get(place..).unwrap_or_default(), salt);
+                header.is_ok_and(|header| from + place + header.frame_bytes() <= size)
+            };
+            if memchr::memmem::find_iter(piece, &frame::MAGIC_BYTES).any(is_header) {
+                return Ok(true);
+            }
+            // WHY: a header that was cut off by the end of this piece is whole in the next.
+            from += piece.len().saturating_sub(HEADER_BYTES - 1).max(1);
+        }
+        Ok(false)
     }
 
     /// Bytes of the segment; fewer than asked for where it ends.
