@@ -1,5 +1,6 @@
 //! Tidegate's own tools. `cargo xtask help` lists them.
 
+mod backlog;
 mod cargo;
 mod ci;
 mod kills;
@@ -49,6 +50,13 @@ enum Command {
     Tidy,
     /// Writes the tables of what each broker can do
     Matrix(matrix::MatrixArgs),
+    /// Fills an embedded queue and opens it: memory for each waiting task, and time to open
+    ///
+    /// Builds with optimisations first. The figures are this machine's.
+    Backlog(backlog::BacklogArgs),
+    /// What a process of `backlog` does
+    #[command(subcommand, hide = true)]
+    BacklogStep(backlog::Step),
     /// What a process of `kills` does
     #[command(subcommand, hide = true)]
     KillsChild(kills::Child),
@@ -63,6 +71,8 @@ fn main() -> ExitCode {
         Command::Kills(args) => kills::main(&args),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
+        Command::Backlog(args) => backlog::main(&args),
+        Command::BacklogStep(step) => backlog::step(&step),
         Command::KillsChild(child) => kills::child(&child),
     }
 }
