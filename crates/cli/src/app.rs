@@ -76,7 +76,7 @@ impl App {
                 "`memory:` lives and dies with one process, so what this command left there nobody \
                  would ever see",
             )
-            .with_help("use `embedded:PATH`; `bench` alone runs on `memory:`"));
+            .with_help("use `embedded:PATH`; `bench` and `demo` alone run on `memory:`"));
         }
         if fresh == Fresh::Refuse {
             refuse_if_absent(&url)?;

@@ -48,15 +48,18 @@ impl Account {
     fn rows(&self) -> Vec<(&'static str, u64, String)> {
         let n = &self.numbers;
         let ms = Duration::from_millis;
-        vec![
+        let mut rows = vec![
             ("flights in the input", n.input, format!("of {} aircraft", grouped(n.aircraft))),
             (
                 "sent",
                 n.sent,
-                format!(
-                    "durably; {} of the second run's sends were known already",
-                    grouped(n.deduplicated)
-                ),
+                match n.killed_after_ms {
+                    Some(_) => format!(
+                        "durably; {} of the second run's sends were known already",
+                        grouped(n.deduplicated)
+                    ),
+                    None => "in memory".into(),
+                },
             ),
             (
                 "waited for room",
@@ -69,13 +72,39 @@ impl Account {
             ("dead letters", n.dead, "cancelled flights, each with its reason".into()),
             ("lost", n.lost, String::new()),
             ("attempts tried again", n.retried, format!("\"{}\"", flaky::ERROR)),
+            ("aircraft out of order", n.aircraft_out_of_order, String::new()),
+            (
+                "tasks/s",
+                n.tasks_per_second,
+                match n.killed_after_ms {
+                    Some(_) => format!(
+                        "in {}, the kill included; every task is synced to disk twice and calls a \
+                         service of {}",
+                        show(ms(n.elapsed_ms)),
+                        show(flaky::CALL)
+                    ),
+                    None => format!(
+                        "in {}; every task calls a service of {}",
+                        show(ms(n.elapsed_ms)),
+                        show(flaky::CALL)
+                    ),
+                },
+            ),
+        ];
+        if let Some(killed) = n.killed_after_ms {
+            let before_the_sum = rows.len() - 2;
+            rows.splice(before_the_sum..before_the_sum, self.rows_of_the_kill(ms(killed)));
+        }
+        rows
+    }
+
+    fn rows_of_the_kill(&self, killed: Duration) -> Vec<(&'static str, u64, String)> {
+        let n = &self.numbers;
+        vec![
             (
                 "in hand at the kill",
                 n.in_hand_at_the_kill,
-                format!(
-                    "after {}; 3 of them with a consumer that hung",
-                    show(ms(n.killed_after_ms))
-                ),
+                format!("after {}; 3 of them with a consumer that hung", show(killed)),
             ),
             (
                 "  of them handed out again",
@@ -101,17 +130,6 @@ impl Account {
                 ),
             ),
             ("  of them accepted", n.stale_accepted, String::new()),
-            ("aircraft out of order", n.aircraft_out_of_order, String::new()),
-            (
-                "tasks/s",
-                n.tasks_per_second,
-                format!(
-                    "in {}, the kill included; every task is synced to disk twice and calls a \
-                     service of {}",
-                    show(ms(n.elapsed_ms)),
-                    show(flaky::CALL)
-                ),
-            ),
         ]
     }
 }

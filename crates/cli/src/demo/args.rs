@@ -19,7 +19,8 @@ use clap::Args;
   tidegate demo
   tidegate demo --dir ./demo-data         keep everything there, to look at with
   tidegate dlq list flights --broker embedded:./demo-data/queue
-  tidegate demo --seed 7 --json           other attempts fail; the account as JSON")]
+  tidegate demo --seed 7 --json           other attempts fail; the account as JSON
+  tidegate demo --broker memory:          in one process, without the kill")]
 pub(crate) struct Demo {
     /// Work in this directory, which must be new or empty, and keep it [default: a temporary one]
     #[arg(long, value_name = "DIR")]

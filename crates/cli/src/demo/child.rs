@@ -43,11 +43,18 @@ const HEADER_LINE: &str = "line";
 /// Sends, works, and ends when everything was sent and nothing is left to do.
 pub(crate) async fn run(args: Child) -> Result<(), Failure> {
     let broker = tidegate::connect(&queue_url(&args.dir)).await?;
+    let worked = play(&broker, &args).await;
+    broker.close().await?;
+    worked
+}
+
+/// The same on a broker that is there.
+pub(super) async fn play(broker: &Broker, args: &Child) -> Result<(), Failure> {
     let queue = QueueName::new(QUEUE).map_err(Failure::failed)?;
     broker.declare(&spec(queue.clone())).await?;
     let unreadable = |error| Failure::failed(format!("the journal cannot be used: {error}"));
     let past = Reader::open(&args.dir).and_then(|mut reader| reader.read()).map_err(unreadable)?;
-    let consumer = Consumer::open(&broker, &queue).await?;
+    let consumer = Consumer::open(broker, &queue).await?;
     let shared = Arc::new(Shared {
         journal: Journal::open(&args.dir, args.run).map_err(unreadable)?,
         flaky: Flaky::new(args.seed),
@@ -55,7 +62,7 @@ pub(crate) async fn run(args: Child) -> Result<(), Failure> {
         completed: AtomicU64::new(0),
         milestone: Notify::new(),
     });
-    let worker = worker(&broker, &shared);
+    let worker = worker(broker, &shared);
     let control = worker.control();
     let hang = tokio::spawn(hang(shared.clone(), consumer, args.run));
     let send = tokio::spawn(send(broker.clone(), queue.clone(), shared.clone(), control));
@@ -65,7 +72,6 @@ pub(crate) async fn run(args: Child) -> Result<(), Failure> {
     send.abort();
     let sent = send.await;
     shared.stale.present_all(&shared.journal).await?;
-    broker.close().await?;
     worked?;
     sent.unwrap_or_else(|_| Err(Failure::failed("the worker was stopped before all was done")))
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tidegate::{DeadFilter, QueueName};
+use tidegate::{Broker, DeadFilter, QueueName};
 
 use crate::app::App;
 use crate::exit::Exit;
@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::progress;
 
 use account::Place;
-use args::Demo;
+use args::{Child, Demo};
 use audit::{Evidence, Remains, audit};
 use flights::Expected;
 use journal::Reader;
@@ -31,6 +31,8 @@ use run::{Ended, Run};
 
 /// The queue that the demo works on.
 const QUEUE: &str = "flights";
+/// The number of a run in which nobody hangs, because nobody is killed.
+const WITHOUT_A_KILL: u32 = 2;
 /// The first process is killed when it has completed so many tasks.
 const KILL_AFTER: u64 = 1_200;
 
@@ -40,16 +42,19 @@ fn queue_url(dir: &Path) -> String {
 }
 
 pub(crate) async fn run(app: &App, args: Demo) -> Result<Exit, Failure> {
-    if let Some(url) = app.broker_flags().first() {
-        return Err(Failure::usage(format!("the demo does not run on {url:?}")).with_help(
-            "it kills the process that holds the queue, and makes one of its own; --dir says where",
-        ));
-    }
+    let in_memory = is_in_memory(app.broker_flags())?;
     let home = Home::make(&args)?;
     let expected = Expected::read().map_err(Failure::failed)?;
     let dir = home.path().to_owned();
+    let play = async {
+        if in_memory {
+            play_in_memory(&dir, &args, &expected).await
+        } else {
+            play(&dir, &args, &expected).await
+        }
+    };
     let played = tokio::select! {
-        evidence = play(&dir, &args, &expected) => evidence,
+        evidence = play => evidence,
         _ = tokio::signal::ctrl_c() => Err(Failure::silent(Exit::Failed)),
     };
     let evidence = played.inspect_err(|_| eprintln!("the demo did not come to its end"))?;
@@ -58,6 +63,32 @@ pub(crate) async fn run(app: &App, args: Demo) -> Result<Exit, Failure> {
     let exit = if account.balances() { Exit::Done } else { Exit::Failed };
     app.output.answer(&account.json(&place), account.text(&place))?;
     Ok(exit)
+}
+
+/// Whether the demo is to run in memory. It brings its own queue otherwise.
+fn is_in_memory(urls: &[String]) -> Result<bool, Failure> {
+    match urls {
+        [] => Ok(false),
+        [url] if url.split(':').next() == Some("memory") => Ok(true),
+        [url, ..] => Err(Failure::usage(format!("the demo does not run on {url:?}")).with_help(
+            "it kills the process that holds the queue, and makes one of its own; --dir says \
+             where. On `memory:` it runs in one process, without the kill",
+        )),
+    }
+}
+
+/// Plays the demo in this process, on a queue that nothing outlives: so nobody is killed.
+async fn play_in_memory(dir: &Path, args: &Demo, expected: &Expected) -> Result<Evidence, Failure> {
+    eprintln!("Tidegate demo: {} flights in memory", expected.flights.len());
+    let unusable = |error| Failure::failed(format!("{} cannot be used: {error}", dir.display()));
+    let broker = tidegate::connect("memory:").await?;
+    let started = Instant::now();
+    let whole = Child { dir: dir.to_owned(), seed: args.seed, run: WITHOUT_A_KILL };
+    child::play(&broker, &whole).await?;
+    let elapsed = started.elapsed();
+    let remains = remains_of(&broker).await?;
+    let entries = Reader::open(dir).and_then(|mut reader| reader.read()).map_err(unusable)?;
+    Ok(Evidence { entries, remains, killed: None, elapsed })
 }
 
 /// Plays the demo and gathers what there is to know about it.
@@ -89,18 +120,23 @@ async fn play(dir: &Path, args: &Demo, expected: &Expected) -> Result<Evidence, 
     bar.finish_and_clear();
     let remains = look(dir).await?;
     let entries = first.into_entries().chain(second.into_entries()).collect();
-    Ok(Evidence { entries, remains, killed, elapsed })
+    Ok(Evidence { entries, remains, killed: Some(killed), elapsed })
 }
 
 /// Opens the queue, now that nobody else does, and looks at what is left in it.
 async fn look(dir: &Path) -> Result<Remains, Failure> {
     let broker = tidegate::connect(&queue_url(dir)).await?;
+    let remains = remains_of(&broker).await;
+    broker.close().await?;
+    remains
+}
+
+async fn remains_of(broker: &Broker) -> Result<Remains, Failure> {
     let queue = QueueName::new(QUEUE).map_err(Failure::failed)?;
     let inspect = broker.inspect()?;
     let stats = inspect.stats(&queue).await?;
     let dead = inspect.dead(&queue, &DeadFilter::default()).await?;
     let capacity = inspect.spec(&queue).await?.capacity;
-    broker.close().await?;
     Ok(Remains { stats, dead, capacity })
 }
 

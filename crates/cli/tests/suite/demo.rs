@@ -44,7 +44,19 @@ fn a_temporary_directory_is_named_and_removed() {
 }
 
 #[test]
+fn in_memory_nobody_is_killed_and_the_account_balances() {
+    let shell = Shell::new();
+    let told = shell.json(&["demo", "--broker", "memory:"]);
+    assert_eq!(told["balances"], true, "{told:#}");
+    let account = &told["account"];
+    for (name, number) in [("completed", 2_677), ("dead", 22), ("lost", 0)] {
+        assert_eq!(account[name], json!(number), "{name} in {told:#}");
+    }
+    assert_eq!(account["killed_after_ms"], json!(null));
+}
+
+#[test]
 fn the_demo_runs_on_no_other_broker() {
     let shell = Shell::new();
-    shell.run(&["demo", "--broker", "memory:"]).fails(2, &["makes one of its own"]);
+    shell.run(&["demo", "--broker", "embedded:./x"]).fails(2, &["makes one of its own"]);
 }

@@ -91,7 +91,7 @@ fn evidence(story: Vec<(u32, Event)>) -> Evidence {
     Evidence {
         entries: story.into_iter().map(|(run, event)| Entry { run, event }).collect(),
         remains,
-        killed: Duration::from_secs(1),
+        killed: Some(Duration::from_secs(1)),
         elapsed: Duration::from_secs(2),
     }
 }
