@@ -7,13 +7,15 @@ use tidegate::{DURABILITY_INTERVAL_DEFAULT, Durability};
 
 /// Measure a broker beside a bare log that writes the same records
 ///
-/// Four rows per broker, each the full life of a task (enqueue, receive, complete): many clients one
-/// task at a time; one client 64 tasks at a time; one client with one task in flight; and typed JSON
-/// tasks through a producer and a worker.
+/// Five rows per broker, the first four the full life of a task (enqueue, receive, complete): many
+/// clients one task at a time; one client 64 tasks at a time; one client with one task in flight; and
+/// typed JSON tasks through a producer and a worker. The fifth is a worker with nothing to do that is
+/// sent a task now and then: its tasks/s are what its pick-ups would allow, one after the other.
 ///
 /// The baseline of each row is measured in the same run, in turns with it: a bare log in a
 /// preallocated file, one committer, that syncs once for all that waits and keeps the same bytes, and
-/// knows nothing else. Every row is the median of several rounds. The queue it works on is made for
+/// knows nothing else; for the idle worker, one sync of a small write and two wakes of a thread. Every
+/// row is the median of several rounds. The queue it works on is made for
 /// it and deleted afterwards.
 #[derive(Args, Debug)]
 #[command(after_help = "Columns:

@@ -6,9 +6,11 @@ mod baseline;
 mod raw;
 mod row;
 mod sample;
+mod wake;
 mod worker;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use tempfile::TempDir;
@@ -23,10 +25,13 @@ use crate::progress;
 
 use args::{Bench, DurabilityArg};
 use row::Row;
-use sample::{Latencies, Load, Sample, median};
+use sample::{Latencies, Load, Sample, median, percentile_us};
 
 /// Tasks of a batch in the second row.
 const BATCH: usize = 64;
+/// Most tasks of the last row, and the rest between two of them.
+const IDLE_TASKS: u64 = 200;
+const IDLE_PAUSE: Duration = Duration::from_millis(3);
 
 pub(crate) async fn run(app: &App, args: Bench) -> Result<(), Failure> {
     let temporary = TempDir::with_prefix("tidegate-bench-");
@@ -63,18 +68,24 @@ enum Life {
     Batches,
     OneInFlight,
     Worker,
+    IdlePickUp,
 }
 
 impl Life {
-    const ALL: [Self; 4] = [Self::ManyClients, Self::Batches, Self::OneInFlight, Self::Worker];
+    const ALL: [Self; 5] =
+        [Self::ManyClients, Self::Batches, Self::OneInFlight, Self::Worker, Self::IdlePickUp];
 
     fn load(self, args: &Bench) -> Load {
         let (clients, batch) = match self {
             Self::ManyClients | Self::Worker => (args.concurrency, 1),
             Self::Batches => (1, BATCH),
-            Self::OneInFlight => (1, 1),
+            Self::OneInFlight | Self::IdlePickUp => (1, 1),
         };
-        Load { tasks: args.tasks, payload: args.payload, clients, batch }
+        let (tasks, pause) = match self {
+            Self::IdlePickUp => (args.tasks.min(IDLE_TASKS), IDLE_PAUSE),
+            _ => (args.tasks, Duration::ZERO),
+        };
+        Load { tasks, payload: args.payload, clients, batch, pause }
     }
 }
 
@@ -131,12 +142,13 @@ async fn measure_row(
     let mut latencies = Latencies::default();
     for round in 1..=args.rounds {
         bar.set_message(format!("{} {life:?}, round {round}", target.label));
-        let baseline = measure_baseline(beside, target.durability, load).await?;
+        let baseline = measure_baseline(beside, target.durability, life, load).await?;
         baselines.push(baseline.tasks_per_second);
         baseline_cpus.push(baseline.cpu_us_per_task);
         bar.inc(1);
         let sample = match life {
             Life::Worker => worker::measure(broker, queue, load).await?,
+            Life::IdlePickUp => one_after_the_other(worker::measure(broker, queue, load).await?),
             _ => raw::measure(broker, queue, load).await?,
         };
         rates.push(sample.tasks_per_second);
@@ -149,17 +161,27 @@ async fn measure_row(
     Ok(Row::new(target, life, load, own, baseline, latencies))
 }
 
+/// The rate of pick-ups that follow each other at once, the rests between them left out.
+fn one_after_the_other(mut sample: Sample) -> Sample {
+    sample.tasks_per_second = 1e6 / percentile_us(&mut sample.latencies.pickup, 50);
+    sample
+}
+
 /// Measures the bare log on the disk of `beside`.
 async fn measure_baseline(
     beside: &Path,
     durability: Durability,
+    life: Life,
     load: Load,
 ) -> Result<Sample, Failure> {
     let unusable = |error: std::io::Error| {
         Failure::failed(format!("the bare log in {} failed: {error}", beside.display()))
     };
     let dir = TempDir::with_prefix_in("bare-log-", beside).map_err(unusable)?;
-    baseline::measure(dir.path(), durability, load).await.map_err(unusable)
+    match life {
+        Life::IdlePickUp => wake::measure(dir.path(), durability, load).map_err(unusable),
+        _ => baseline::measure(dir.path(), durability, load).await.map_err(unusable),
+    }
 }
 
 /// A broker as a benchmark sees it.

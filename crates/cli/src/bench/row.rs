@@ -11,7 +11,7 @@ use crate::units::grouped;
 /// One row. The names are fixed: programs read them.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
-    /// The broker's URL without query and password; ` (worker)` behind it for the worker's row.
+    /// The broker's URL without query and password; ` (worker)` or ` (idle pick-up)` behind it.
     broker: String,
     /// `always`, `interval` or `never`; `-` where the broker is not embedded.
     durability: &'static str,
@@ -42,7 +42,11 @@ impl Row {
         mut latencies: Latencies,
     ) -> Self {
         let Latencies { enqueue, pickup } = &mut latencies;
-        let suffix = if life == Life::Worker { " (worker)" } else { "" };
+        let suffix = match life {
+            Life::Worker => " (worker)",
+            Life::IdlePickUp => " (idle pick-up)",
+            Life::ManyClients | Life::Batches | Life::OneInFlight => "",
+        };
         Self {
             broker: format!("{}{suffix}", target.label),
             durability: target.durability_name,

@@ -14,6 +14,8 @@ pub(super) struct Load {
     pub(super) payload: usize,
     pub(super) clients: usize,
     pub(super) batch: usize,
+    /// How long a client rests between two tasks.
+    pub(super) pause: Duration,
 }
 
 /// What one measurement found.

@@ -1,7 +1,7 @@
 //! The full life of typed JSON tasks, through a producer's pipeline and a worker.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidegate::worker::Signals;
@@ -42,10 +42,13 @@ pub(super) async fn measure(broker: &Broker, queue: &QueueName, load: Load) -> R
     let stopwatch = Stopwatch::start();
     let working = tokio::spawn(worker.run());
     let producer = Producer::builder(broker).queue(queue.clone()).build();
-    let enqueue = send(&producer, load, epoch).await;
+    let enqueue = match load.pause {
+        Duration::ZERO => send(&producer, load, epoch).await,
+        pause => send_rarely(&producer, load, pause, epoch).await,
+    };
     let sent = enqueue.as_ref().map_or(0, Vec::len) as u64;
     while control.metrics().completed < sent && !working.is_finished() {
-        tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+        tokio::time::sleep(Duration::from_micros(200)).await;
     }
     let mut sample = stopwatch.stop(sent, Latencies::default());
     control.stop();
@@ -53,6 +56,24 @@ pub(super) async fn measure(broker: &Broker, queue: &QueueName, load: Load) -> R
     let pickup = std::mem::take(&mut *pickups.lock().unwrap_or_else(PoisonError::into_inner));
     sample.latencies = Latencies { enqueue: enqueue?, pickup };
     Ok(sample)
+}
+
+/// Sends one task after the other, each to a worker that has nothing to do.
+async fn send_rarely(
+    producer: &Producer,
+    load: Load,
+    pause: Duration,
+    epoch: Instant,
+) -> Result<Vec<u64>> {
+    let text = "x".repeat(load.payload.saturating_sub(JSON_BYTES));
+    let mut latencies = Vec::new();
+    for _ in 0..load.tasks {
+        tokio::time::sleep(pause).await;
+        let sent_at = epoch.elapsed().as_nanos() as u64;
+        producer.send(&Typed { sent_at, text: text.clone() }).await?;
+        latencies.push(epoch.elapsed().as_nanos() as u64 - sent_at);
+    }
+    Ok(latencies)
 }
 
 async fn send(producer: &Producer, load: Load, epoch: Instant) -> Result<Vec<u64>> {

@@ -20,7 +20,7 @@ fn the_rows_have_exactly_the_documented_names_and_the_queue_is_gone_afterwards()
     ];
     let rows = shell.json(&bench);
     let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 8);
+    assert_eq!(rows.len(), 10);
     for row in rows {
         let expected = [
             "baseline_tasks_per_second",
@@ -44,11 +44,12 @@ fn the_rows_have_exactly_the_documented_names_and_the_queue_is_gone_afterwards()
     }
     let shape: Vec<_> =
         rows.iter().map(|row| (row["concurrency"].clone(), row["batch"].clone())).collect();
-    let four = [(4, 1), (1, 64), (1, 1), (4, 1)].map(|(c, b)| (c.into(), b.into()));
-    assert_eq!(shape, [four.clone(), four].concat());
-    assert_eq!(rows[4]["broker"], "embedded:./data");
-    assert_eq!(rows[4]["durability"], "never");
-    assert_eq!(rows[7]["broker"], "embedded:./data (worker)");
+    let five = [(4, 1), (1, 64), (1, 1), (4, 1), (1, 1)].map(|(c, b)| (c.into(), b.into()));
+    assert_eq!(shape, [five.clone(), five].concat());
+    assert_eq!(rows[5]["broker"], "embedded:./data");
+    assert_eq!(rows[5]["durability"], "never");
+    assert_eq!(rows[8]["broker"], "embedded:./data (worker)");
+    assert_eq!(rows[9]["broker"], "embedded:./data (idle pick-up)");
     assert_eq!(
         shell.json(&["queue", "list", "--broker", "embedded:./data"]),
         serde_json::json!([])
