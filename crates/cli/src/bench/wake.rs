@@ -35,7 +35,7 @@ fn syncs(dir: &Path, durability: Durability, load: Load) -> io::Result<Vec<u64>>
     let record = vec![7; load.payload + RECORD_BYTES];
     let mut times = Vec::new();
     for number in 0..load.tasks as usize {
-        std::thread::sleep(load.pause);
+        std::thread::park_timeout(load.pause);
         let at = number * record.len() % (FILE_BYTES - record.len());
         let started = Instant::now();
         file.write_all_at(&record, at as u64)?;
