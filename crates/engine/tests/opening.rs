@@ -9,7 +9,7 @@ use tidegate_core::{
     Broker, DeadFilter, ErrorKind, ListOptions, NewTask, QueueName, QueueSpec, ReceiveOptions,
     Result, SessionOptions,
 };
-use tidegate_engine::Options;
+use tidegate_engine::{Durability, Options};
 
 fn queue() -> QueueName {
     QueueName::new("mail").unwrap()
@@ -162,4 +162,31 @@ async fn a_task_that_is_damaged_on_the_disk_becomes_a_dead_letter() {
     let dead = broker.inspect().unwrap().dead(&queue(), &DeadFilter::default()).await.unwrap();
     let reason = &dead[0].dead_letter.as_ref().unwrap().reason;
     assert!(reason.contains("damaged on the disk (segment 1"), "{reason}");
+}
+
+/// Behind a torn frame lies a sound one that was never acknowledged either. The frame of the next open
+/// takes the torn one's number, so the sound one would be the next, if it was not erased.
+#[tokio::test]
+async fn what_lay_behind_a_torn_frame_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options {
+        segment_bytes: 16 << 10,
+        durability: Durability::Never,
+        ..Options::new(dir.path())
+    };
+    let broker = tidegate_engine::open(options()).await.unwrap();
+    broker.declare(&QueueSpec::new(queue())).await.unwrap();
+    for number in 0..5_u8 {
+        broker.enqueue_one(&queue(), NewTask::new("kind", vec![number; 1_000])).await.unwrap();
+    }
+    drop(broker);
+    let path = segment(&dir, 1);
+    let mut bytes = fs::read(&path).unwrap();
+    let torn = bytes.windows(100).position(|window| window == [3; 100]).unwrap();
+    bytes[torn] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    for _ in 0..2 {
+        let broker = tidegate_engine::open(options()).await.unwrap();
+        assert_eq!(payloads(&broker).await, [0, 1, 2]);
+    }
 }
