@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tidegate_core::{Bytes, Capabilities, Error, ErrorKind, Operation, Result};
+use tidegate_core::{Capabilities, Error, ErrorKind, Operation, Result};
 
 use crate::commit::Commit;
 use crate::disk::{Disk, DiskLock};
 use crate::log::recovery::{Recovered, recover};
 use crate::log::segment::{Segment, SegmentHeader, segment_path, spare_number, spare_path};
 use crate::log::spares::Spares;
-use crate::log::{Log, Tail, record};
+use crate::log::{Log, Tail};
 use crate::logtime::LogTime;
-use crate::position::Position;
 use crate::shell::{Core, Shell};
 use crate::state::State;
 use crate::token::EPOCH_MAX;
@@ -269,69 +268,4 @@ fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options)
     let shell = Shell::new(core, Commit::new(options.durability, end, lsn), time);
     shell.commit.sync_for(&shell)?;
     Ok(shell)
-}
-
-/// A body of the log: in memory, or where to read it.
-#[derive(Debug)]
-pub(crate) enum Located {
-    Here { from: usize, len: usize },
-    OnDisk { segment: Arc<Segment>, at: Position, sequence: u64, len: u32 },
-}
-
-/// Bodies of several tasks, found under the lock and read after it.
-#[derive(Debug)]
-pub(crate) struct Bodies {
-    memory: Vec<u8>,
-    located: Vec<Located>,
-}
-
-impl Bodies {
-    /// For so many bodies with so many bytes in all.
-    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
-        Self { memory: Vec::with_capacity(bytes), located: Vec::with_capacity(count) }
-    }
-
-    /// Finds a body. Only under the lock.
-    pub(crate) fn locate(&mut self, log: &Log, at: Position, sequence: u64, len: u32) {
-        let from = self.memory.len();
-        let located = match log.read(at, len as usize, &mut self.memory) {
-            None => Located::Here { from, len: len as usize },
-            Some(segment) => Located::OnDisk { segment, at, sequence, len },
-        };
-        self.located.push(located);
-    }
-
-    /// Hands every body to `take`, in order. `Err` names where a damaged one lies.
-    pub(crate) fn each<T>(self, mut take: impl FnMut(Result<&[u8], Damaged>) -> T) -> Vec<T> {
-        let Self { memory, located } = self;
-        let read = |located| match located {
-            Located::Here { from, len } => {
-                take(Ok(memory.get(from..from + len).unwrap_or_default()))
-            }
-            Located::OnDisk { segment, at, sequence, len } => {
-                let body = read_from_disk(&segment, at, sequence, len);
-                take(body.as_deref().map_err(|damaged| *damaged))
-            }
-        };
-        located.into_iter().map(read).collect()
-    }
-}
-
-/// Where a body lies that cannot be read, or whose check sum is wrong.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Damaged {
-    pub(crate) at: Position,
-}
-
-fn read_from_disk(
-    segment: &Segment,
-    at: Position,
-    sequence: u64,
-    len: u32,
-) -> Result<Bytes, Damaged> {
-    let check = record::BODY_CHECK_BYTES as u32;
-    let mut bytes = vec![0; (len + check) as usize];
-    let from = u64::from(at.offset() - check);
-    segment.file.read_at(&mut bytes, from).map_err(|_| Damaged { at })?;
-    record::checked_body(sequence, len, &bytes.into()).ok_or(Damaged { at })
 }

@@ -6,6 +6,7 @@
 //! `views` are the contract's face. Only `disk` touches files.
 #![expect(rustdoc::private_intra_doc_links, reason = "the map of a private house")]
 
+mod bodies;
 mod commit;
 mod disk;
 mod driver;
