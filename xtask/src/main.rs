@@ -1,6 +1,7 @@
 //! Tidegate's own tools. `cargo xtask help` lists them.
 
 mod backlog;
+mod bench;
 mod cargo;
 mod ci;
 mod kills;
@@ -50,10 +51,12 @@ enum Command {
     Tidy,
     /// Writes the tables of what each broker can do
     Matrix(matrix::MatrixArgs),
-    /// Fills an embedded queue and opens it: memory for each waiting task, and time to open
+    /// Fills an embedded queue: memory for each waiting task, time to open and search, and its pace
     ///
     /// Builds with optimisations first. The figures are this machine's.
     Backlog(backlog::BacklogArgs),
+    /// Measures the engine's curves or its peers: `bench engine`, `bench peers`, `bench plot`
+    Bench(bench::BenchArgs),
     /// What a process of `backlog` does
     #[command(subcommand, hide = true)]
     BacklogStep(backlog::Step),
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::BacklogStep(step) => backlog::step(&step),
         Command::KillsChild(child) => kills::child(&child),
     }
