@@ -40,8 +40,22 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Opens the engine in a directory. Blocks while it reads the log.
+    /// Opens the engine in a directory and starts its threads. Blocks while it reads the log.
     pub(crate) fn open(options: &Options, disk: &Arc<dyn Disk>) -> Result<Self> {
+        let mut log_id = [0; 16];
+        fastrand::fill(&mut log_id);
+        let engine = Self::open_unattended(options, disk, log_id)?;
+        engine.start_threads().map_err(|error| unusable(&options.path, error))?;
+        Ok(engine)
+    }
+
+    /// Opens the engine without its threads: whoever opens it does their steps. A log that begins
+    /// here gets this id.
+    pub(crate) fn open_unattended(
+        options: &Options,
+        disk: &Arc<dyn Disk>,
+        log_id: [u8; 16],
+    ) -> Result<Self> {
         let log_dir = options.path.join("log");
         disk.make_dir(&log_dir).map_err(|error| unusable(&options.path, error))?;
         let lock = take_lock(disk, &options.path)?;
@@ -52,16 +66,14 @@ impl Engine {
             .map_err(|error| unusable(&log_dir, error))?;
         state.finish_replay();
         let time = LogTime::new(options.clock.clone(), state.now());
-        let shell = start_log(state, opened, time, options)?;
-        let engine = Self {
+        let shell = start_log(state, opened, time, options, log_id)?;
+        Ok(Self {
             shell: Arc::new(shell),
             capabilities: crate::capabilities(),
             stop: Arc::new(AtomicBool::new(false)),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
-        };
-        engine.start_threads().map_err(|error| unusable(&options.path, error))?;
-        Ok(engine)
+        })
     }
 
     fn start_threads(&self) -> io::Result<()> {
@@ -237,7 +249,13 @@ fn rewrite(segment: &Segment, start: u32, end: u32) -> io::Result<()> {
 }
 
 /// Lets the log go on, or begins one, with a new epoch that is synced before anything else.
-fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options) -> Result<Shell> {
+fn start_log(
+    mut state: State,
+    opened: Opened,
+    time: LogTime,
+    options: &Options,
+    log_id: [u8; 16],
+) -> Result<Shell> {
     let Opened { tail, mut spares } = opened;
     let now = time.now();
     state.advance(now);
@@ -245,11 +263,9 @@ fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options)
     let mut log = match tail {
         Some(tail) => Log::new(tail, spares, options.payload_memory_bytes),
         None => {
-            let mut id = [0; 16];
-            fastrand::fill(&mut id);
-            let header = SegmentHeader { log: id, id: 1 };
+            let header = SegmentHeader { log: log_id, id: 1 };
             let first = spares.take_segment(header, 4_096).map_err(full)?;
-            Log::begin(id, first, spares, options.payload_memory_bytes, &state, now)
+            Log::begin(log_id, first, spares, options.payload_memory_bytes, &state, now)
         }
     };
     let epoch = state.numbers().epoch + 1;
