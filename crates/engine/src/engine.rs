@@ -57,11 +57,11 @@ impl Engine {
         log_id: [u8; 16],
     ) -> Result<Self> {
         let log_dir = options.path.join("log");
-        disk.make_dir(&log_dir).map_err(|error| unusable(&options.path, error))?;
+        let synced = options.durability != Durability::Never;
+        make_dirs(disk, &log_dir, synced).map_err(|error| unusable(&options.path, error))?;
         let lock = take_lock(disk, &options.path)?;
         let mut state = State::new();
         let recovered = recover(disk, &log_dir, &mut state)?;
-        let synced = options.durability != Durability::Never;
         let opened = Opened::new(disk, &log_dir, recovered, options.segment_bytes, synced)
             .map_err(|error| unusable(&log_dir, error))?;
         state.finish_replay();
@@ -116,6 +116,28 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_threads();
     }
+}
+
+/// Makes the directories that are missing, and their names durable if the log is.
+fn make_dirs(disk: &Arc<dyn Disk>, log_dir: &Path, synced: bool) -> io::Result<()> {
+    disk.make_dir(log_dir)?;
+    // INVARIANT: nothing is acknowledged in a directory whose name a power cut could take back.
+    // Each open sees to it, as the one that made the directory may have ended before it did.
+    for dir in log_dir.ancestors().skip(1).filter(|_| synced) {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        match disk.sync_dir(dir) {
+            // WHY: a directory that this user may not read, or that can't be synced, is not one of
+            // those that were made here.
+            Err(error) if is_not_ours(&error) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported)
 }
 
 fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DiskLock>> {
