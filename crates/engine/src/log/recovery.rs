@@ -462,6 +462,9 @@ impl<'a> Window<'a> {
     /// Bytes of the segment; fewer than asked for where it ends.
     fn get(&mut self, at: usize, len: usize) -> Result<&[u8], Error> {
         let len = len.min((self.segment.size as usize).saturating_sub(at));
+        if len == 0 {
+            return Ok(&[]);
+        }
         if at < self.start || at + len > self.start + self.bytes.len() {
             let count = len.max(WINDOW_BYTES).min(self.segment.size as usize - at);
             self.bytes.resize(count, 0);
