@@ -160,7 +160,14 @@ impl<'a> Janitor<'a> {
             return Ok(false);
         }
         match self.next_candidates() {
-            Some(candidates) => self.relocate(&candidates)?,
+            Some(candidates) => {
+                if let Err(error) = self.relocate(&candidates) {
+                    // INVARIANT: a segment is dropped only after all of it was looked through, so
+                    // what could not be copied is looked at again.
+                    self.cleaning = None;
+                    return Err(error);
+                }
+            }
             None => {
                 self.cleaning = None;
                 self.sync().await?;
@@ -213,7 +220,7 @@ impl<'a> Janitor<'a> {
         self.shell.commit.write(self.shell, end, Operation::Administer)
     }
 
-    /// Takes the oldest segments out of the log. What was copied of them is synced.
+    /// Takes the oldest segments out of the log, of which all that is needed was copied.
     async fn drop_oldest(&mut self, count: usize) -> Result<()> {
         self.shell.command(Operation::Administer, 64, |core| {
             let floor = core.log.floor_after(count);
