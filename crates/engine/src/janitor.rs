@@ -170,7 +170,6 @@ impl<'a> Janitor<'a> {
             }
             None => {
                 self.cleaning = None;
-                self.sync().await?;
                 self.drop_oldest(1).await?;
             }
         }
@@ -222,6 +221,10 @@ impl<'a> Janitor<'a> {
 
     /// Takes the oldest segments out of the log, of which all that is needed was copied.
     async fn drop_oldest(&mut self, count: usize) -> Result<()> {
+        // INVARIANT: before the log says that a segment is not needed, all that makes it so is
+        // synced: the copies, and the ends of the tasks that were not copied. What the log says may
+        // outlive a power cut that takes what was written before it.
+        self.sync().await?;
         self.shell.command(Operation::Administer, 64, |core| {
             let floor = core.log.floor_after(count);
             core.effect(|state, frame| state.raise_floor(floor, frame));
