@@ -232,6 +232,17 @@ impl Book {
         self.pages().paused.remove(queue);
     }
 
+    /// A power cut may have taken anything: nothing that was acknowledged need be there, and what
+    /// was given out may be given out again.
+    pub(crate) fn forget_promises(&self) {
+        let mut pages = self.pages();
+        pages.issued.clear();
+        pages.declared.clear();
+        pages.paused.clear();
+        pages.tokens.clear();
+        pages.epoch_before = 0;
+    }
+
     /// All that was written is on the disk, and so what was acknowledged until now.
     pub(crate) fn all_is_synced(&self) {
         let mut pages = self.pages();

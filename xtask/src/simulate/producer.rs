@@ -53,12 +53,14 @@ impl Producer {
         let unknown = tasks.iter().enumerate().map(|(n, task)| what(n, task, None)).collect();
         let book = &self.stage.book;
         let begun = book.begin(&self.name, unknown);
-        let places = note_sent(&self.stage, to, &tasks);
+        let batch = note_sent(&self.stage, to, &tasks);
         let answers = match self.stage.broker.enqueue(&queue(to)?, &tasks).await {
             Ok(answers) => answers,
             Err(error) if error.kind() == ErrorKind::DiskFull => {
                 let ends = tasks.iter().enumerate().map(|(n, t)| (Outcome::Fail, what(n, t, None)));
                 book.end(&begun, ends.collect());
+                let refused: Vec<String> = tasks.iter().map(|task| name(task.id)).collect();
+                book.pages().issued.retain(|issued| !refused.contains(&issued.id));
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -80,9 +82,8 @@ impl Producer {
         }
         book.end(&begun, ends);
         let mut pages = book.pages();
-        pages.issued.iter_mut().skip(places.start).take(places.len()).for_each(|issued| {
-            issued.acknowledged = true;
-        });
+        let of_batch = pages.issued.iter_mut().filter(|issued| issued.batch == batch);
+        of_batch.for_each(|issued| issued.acknowledged = true);
         Ok(())
     }
 
@@ -115,12 +116,12 @@ impl Producer {
     }
 }
 
-/// Notes what is about to be sent, and which of it is judged as a line without holes.
-fn note_sent(stage: &Stage, to: &'static str, tasks: &[NewTask]) -> std::ops::Range<usize> {
+/// Notes what is about to be sent, and which of it is judged as a line without holes. Tells the
+/// number of the batch.
+fn note_sent(stage: &Stage, to: &'static str, tasks: &[NewTask]) -> u64 {
     let mut pages = stage.book.pages();
     let batch = pages.operations;
     pages.sent.extend(tasks.iter().map(|task| (task.id, task.clone())));
-    let first = pages.issued.len();
     // WHY: a task with a dedup key may be no new one, and a bounded queue may refuse it.
     if to == ORDERED || to == MOVING {
         let plain = tasks.iter().filter(|task| task.dedup.is_none());
@@ -132,7 +133,7 @@ fn note_sent(stage: &Stage, to: &'static str, tasks: &[NewTask]) -> std::ops::Ra
             synced: false,
         }));
     }
-    first..pages.issued.len()
+    batch
 }
 
 /// What a history says of one send.

@@ -71,6 +71,8 @@ pub(crate) struct World {
     /// When the last process ended, and whether its leases ended with it.
     ended: Option<(u64, bool)>,
     log_id: [u8; 16],
+    /// Whether the log cannot be opened any more, and rightly: a disk that lies took a part of it.
+    is_lost: bool,
 }
 
 impl World {
@@ -98,6 +100,7 @@ impl World {
             number: 0,
             ended: None,
             log_id,
+            is_lost: false,
             rng,
         };
         world.go_on_meanwhile();
@@ -136,7 +139,6 @@ impl World {
         for life in self.scenario.lives.clone() {
             self.live(life);
         }
-        self.machine.set_faults(Faults::default());
         // WHY: twice, because what comes out after a clean close was not gone before it.
         for _ in 0..2 {
             self.drained();
@@ -155,11 +157,13 @@ impl World {
 
     /// One process, from its start to its end.
     fn live(&mut self, life: Life) {
-        self.machine.set_faults(self.scenario.faults);
+        if self.is_lost {
+            return;
+        }
         if let Ending::InCall { after, end } = life.ending {
             self.machine.doom(after, end);
         }
-        let Some(process) = self.start() else { return self.over() };
+        let Some(process) = self.start(self.scenario.faults) else { return self.over() };
         self.spawn_clients(&process);
         let mut idle = 0;
         for _ in 0..life.steps {
@@ -184,7 +188,8 @@ impl World {
     }
 
     /// Opens the engine, looks at what is there, and makes the queues. `None` if the process ended.
-    fn start(&mut self) -> Option<Arc<Process>> {
+    fn start(&mut self, faults: Faults) -> Option<Arc<Process>> {
+        self.machine.set_faults(faults);
         let process = Arc::new(self.open()?);
         *lock(&self.process) = Some(process.clone());
         if let Some((ended_us, leases_over)) = self.ended.take() {
@@ -193,19 +198,29 @@ impl World {
         if self.rng.u8(0..8) == 0 {
             checks::a_second_open_is_refused(self);
         }
+        // WHY: what cannot be read for a moment is listed as damaged, and that is no finding.
+        self.machine.set_faults(Faults::default());
         self.block_on(&process, checks::after_open(self, process.broker().clone()))?;
+        self.machine.set_faults(faults);
         let specs = self.scenario.specs().unwrap_or_else(|error| panic!("{error}"));
         let (broker, book) = (process.broker().clone(), self.book.clone());
         let stage = self.stage(broker);
-        self.block_on(&process, async move {
+        let declared = self.block_on(&process, async move {
             for spec in specs {
                 match stage.broker.declare(&spec).await {
                     Ok(()) => book.declared(&spec.name),
-                    Err(error) => return stage.failed("the opener", &error),
+                    Err(error) => {
+                        stage.failed("the opener", &error);
+                        return false;
+                    }
                 }
             }
+            true
         })?;
-        Some(process)
+        if !declared {
+            self.machine.end(End::Kill);
+        }
+        declared.then_some(process)
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -228,6 +243,10 @@ impl World {
                 Err(_) if !self.machine.is_running() => return None,
                 Err(error) => self.refused(&error, tried),
             }
+            if self.is_lost {
+                self.machine.end(End::Kill);
+                return None;
+            }
         }
         self.book.violation("the engine cannot be opened on a disk that does not fail");
         None
@@ -239,6 +258,7 @@ impl World {
         let may = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Poisoned);
         let lost = self.scenario.lies() || self.scenario.durability == Durability::Never;
         let known = error.kind() == ErrorKind::Corrupt && lost;
+        self.is_lost = known;
         if !(may && self.may_fail() || known) {
             self.book.violation(format_args!("the engine does not open: {error:?}"));
         }
@@ -342,7 +362,10 @@ impl World {
 
     /// A process that completes what is left, and is closed.
     fn drained(&mut self) {
-        let Some(process) = self.start() else { return self.over() };
+        if self.is_lost {
+            return;
+        }
+        let Some(process) = self.start(Faults::default()) else { return self.over() };
         let stage = Arc::new(self.stage(process.broker().clone()));
         let name = format!("drain-{}", self.number);
         if self.block_on(&process, drain::all(stage, name)).is_some() {

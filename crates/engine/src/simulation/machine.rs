@@ -167,11 +167,13 @@ impl Machine {
         self.lock().log_failed
     }
 
-    /// Whether all that was written to segments is on the disk.
+    /// Whether a process runs and all that it wrote to segments is on the disk, without a doubt.
     pub fn is_synced(&self) -> bool {
         let state = self.lock();
         let mut segments = state.names.iter().filter(|(path, _)| is_segment(path));
-        segments.all(|(_, inode)| state.inodes.get(*inode).is_some_and(Inode::is_synced))
+        state.running
+            && !state.log_failed
+            && segments.all(|(_, inode)| state.inodes.get(*inode).is_some_and(Inode::is_synced))
     }
 
     /// What happened so far.
