@@ -7,6 +7,7 @@ mod ci;
 mod kills;
 mod matrix;
 mod needs;
+mod simulate;
 mod stages;
 mod suites;
 mod test;
@@ -47,6 +48,11 @@ enum Command {
     /// Every run is a data directory of its own with two to four kills. Prints how often each named
     /// finding was made; fails if one was that no sound broker can show, and keeps its directory.
     Kills(kills::KillsArgs),
+    /// Runs the embedded engine on a machine that forgets, from one seed to the next
+    ///
+    /// Clients, clock, threads and disk are one thread's work and the same for the same seed. Prints
+    /// what happened; fails if a promise was broken, and names the seed that shows it.
+    Simulate(simulate::SimulateArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -72,6 +78,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => closed(suites::conformance(&args)),
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),

@@ -39,28 +39,40 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Opens the engine in a directory. Blocks while it reads the log.
+    /// Opens the engine in a directory and starts its threads. Blocks while it reads the log.
     pub(crate) fn open(options: &Options, disk: &Arc<dyn Disk>) -> Result<Self> {
+        let mut log_id = [0; 16];
+        fastrand::fill(&mut log_id);
+        let engine = Self::open_unattended(options, disk, log_id)?;
+        engine.start_threads().map_err(|error| unusable(&options.path, error))?;
+        Ok(engine)
+    }
+
+    /// Opens the engine without its threads: whoever opens it does their steps. A log that begins
+    /// here gets this id.
+    pub(crate) fn open_unattended(
+        options: &Options,
+        disk: &Arc<dyn Disk>,
+        log_id: [u8; 16],
+    ) -> Result<Self> {
         let log_dir = options.path.join("log");
-        disk.make_dir(&log_dir).map_err(|error| unusable(&options.path, error))?;
+        let synced = options.durability != Durability::Never;
+        make_dirs(disk, &log_dir, synced).map_err(|error| unusable(&options.path, error))?;
         let lock = take_lock(disk, &options.path)?;
         let mut state = State::new();
         let recovered = recover(disk, &log_dir, &mut state)?;
-        let synced = options.durability != Durability::Never;
         let opened = Opened::new(disk, &log_dir, recovered, options.segment_bytes, synced)
             .map_err(|error| unusable(&log_dir, error))?;
         state.finish_replay();
         let time = LogTime::new(options.clock.clone(), state.now());
-        let shell = start_log(state, opened, time, options)?;
-        let engine = Self {
+        let shell = start_log(state, opened, time, options, log_id)?;
+        Ok(Self {
             shell: Arc::new(shell),
             capabilities: crate::capabilities(),
             stop: Arc::new(AtomicBool::new(false)),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
-        };
-        engine.start_threads().map_err(|error| unusable(&options.path, error))?;
-        Ok(engine)
+        })
     }
 
     fn start_threads(&self) -> io::Result<()> {
@@ -103,6 +115,28 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_threads();
     }
+}
+
+/// Makes the directories that are missing, and their names durable if the log is.
+fn make_dirs(disk: &Arc<dyn Disk>, log_dir: &Path, synced: bool) -> io::Result<()> {
+    disk.make_dir(log_dir)?;
+    // INVARIANT: nothing is acknowledged in a directory whose name a power cut could take back.
+    // Each open sees to it, as the one that made the directory may have ended before it did.
+    for dir in log_dir.ancestors().skip(1).filter(|_| synced) {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        match disk.sync_dir(dir) {
+            // WHY: a directory that this user may not read, or that can't be synced, is not one of
+            // those that were made here.
+            Err(error) if is_not_ours(&error) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported)
 }
 
 fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DiskLock>> {
@@ -236,7 +270,13 @@ fn rewrite(segment: &Segment, start: u32, end: u32) -> io::Result<()> {
 }
 
 /// Lets the log go on, or begins one, with a new epoch that is synced before anything else.
-fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options) -> Result<Shell> {
+fn start_log(
+    mut state: State,
+    opened: Opened,
+    time: LogTime,
+    options: &Options,
+    log_id: [u8; 16],
+) -> Result<Shell> {
     let Opened { tail, mut spares } = opened;
     let now = time.now();
     state.advance(now);
@@ -244,11 +284,9 @@ fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options)
     let mut log = match tail {
         Some(tail) => Log::new(tail, spares, options.payload_memory_bytes),
         None => {
-            let mut id = [0; 16];
-            fastrand::fill(&mut id);
-            let header = SegmentHeader { log: id, id: 1 };
+            let header = SegmentHeader { log: log_id, id: 1 };
             let first = spares.take_segment(header, 4_096).map_err(full)?;
-            Log::begin(id, first, spares, options.payload_memory_bytes, &state, now)
+            Log::begin(log_id, first, spares, options.payload_memory_bytes, &state, now)
         }
     };
     let epoch = state.numbers().epoch + 1;

@@ -3,7 +3,8 @@
 //! Three parts that never mix: [`state`] is pure and knows the queues, [`log`] turns what happens
 //! into frames in segments, and [`shell`] stands between callers and the state. `commit` makes
 //! frames durable; `flusher`, `janitor` and `timekeeper` are the threads. `driver`, `session` and
-//! `views` are the contract's face. Only `disk` touches files.
+//! `views` are the contract's face. Only `disk` touches files; `simulation` is another disk, and
+//! the threads done by hand.
 #![expect(rustdoc::private_intra_doc_links, reason = "the map of a private house")]
 
 mod bodies;
@@ -21,6 +22,9 @@ mod poison;
 mod position;
 mod session;
 mod shell;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod state;
 mod timekeeper;
 mod token;
@@ -112,15 +116,19 @@ pub async fn open(options: Options) -> Result<Broker> {
     options.check()?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let engine = Arc::new(Engine::open(&options, &disk)?);
+    Ok(broker(engine, &options))
+}
+
+fn broker(engine: Arc<Engine>, options: &Options) -> Broker {
     let driver = Arc::new(EngineDriver::new(engine));
-    Ok(Broker::new(BrokerParts {
+    Broker::new(BrokerParts {
         label: format!("embedded:{}", options.path.display()),
         driver: driver.clone(),
         inspect: Some(driver.clone()),
         admin: Some(driver.clone()),
         atomic: Some(driver),
-        clock: options.clock,
-    }))
+        clock: options.clock.clone(),
+    })
 }
 
 /// What the engine can do: all of the contract.

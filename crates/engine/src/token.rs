@@ -29,6 +29,12 @@ impl Fence {
     pub(crate) const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// The open in which it was given out.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn epoch(self) -> u32 {
+        (self.0 >> LSN_BITS) as u32
+    }
 }
 
 /// What a token says.

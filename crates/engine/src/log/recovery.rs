@@ -67,7 +67,7 @@ pub(crate) fn recover(
     if let Some((number, at)) = gap {
         replay.after_gap(&files, number, at, state)?;
     }
-    Ok(Some(replay.finish(log, &files)))
+    Ok(Some(replay.finish(log, &files, state.numbers().floor)))
 }
 
 /// A file named as a segment.
@@ -395,9 +395,11 @@ impl Replay {
         }
     }
 
-    fn finish(self, log: [u8; 16], files: &[SegmentFile]) -> Recovered {
+    /// What was read, of a log that needs no segment before `floor`.
+    fn finish(self, log: [u8; 16], files: &[SegmentFile], floor: u32) -> Recovered {
+        // WHY: the floor that was carried out, not one that only a ghost tells: ghosts are erased,
+        // and the next open would miss what was made a spare on their word.
         let last = self.end.segment();
-        let floor = self.ends.floor;
         let is_needed = |id: u32| id >= floor && id <= last && self.next_lsn.is_some();
         let (needed, unused): (Vec<_>, Vec<_>) =
             files.iter().map(|file| file.segment.clone()).partition(|s| is_needed(s.id));
@@ -462,6 +464,9 @@ impl<'a> Window<'a> {
     /// Bytes of the segment; fewer than asked for where it ends.
     fn get(&mut self, at: usize, len: usize) -> Result<&[u8], Error> {
         let len = len.min((self.segment.size as usize).saturating_sub(at));
+        if len == 0 {
+            return Ok(&[]);
+        }
         if at < self.start || at + len > self.start + self.bytes.len() {
             let count = len.max(WINDOW_BYTES).min(self.segment.size as usize - at);
             self.bytes.resize(count, 0);
