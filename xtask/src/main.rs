@@ -6,6 +6,7 @@ mod cargo;
 mod ci;
 mod kills;
 mod matrix;
+mod mutants;
 mod needs;
 mod simulate;
 mod stages;
@@ -53,6 +54,10 @@ enum Command {
     /// Clients, clock, threads and disk are one thread's work and the same for the same seed. Prints
     /// what happened; fails if a promise was broken, and names the seed that shows it.
     Simulate(simulate::SimulateArgs),
+    /// Puts known bugs into a copy of the engine, one at a time: each must be found
+    ///
+    /// Prints which check found each. Takes about a minute for a bug.
+    Mutants(mutants::MutantsArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
         Command::Simulate(args) => simulate::main(&args),
+        Command::Mutants(args) => mutants::main(&args),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),
