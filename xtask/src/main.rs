@@ -3,6 +3,7 @@
 mod backlog;
 mod cargo;
 mod ci;
+mod crashpoints;
 mod kills;
 mod matrix;
 mod needs;
@@ -10,6 +11,7 @@ mod stages;
 mod suites;
 mod test;
 mod tidy;
+mod workload;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,6 +48,12 @@ enum Command {
     /// Every run is a data directory of its own with two to four kills. Prints how often each named
     /// finding was made; fails if one was that no sound broker can show, and keeps its directory.
     Kills(kills::KillsArgs),
+    /// Kills a process at every system call that changes its data, and the opens that follow
+    ///
+    /// Needs leave to trace its own children, as strace does. Prints how many kills there were at
+    /// which calls and how often each named finding was made; fails if any was that no sound broker
+    /// can show.
+    Crashpoints(crashpoints::CrashpointsArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -57,9 +65,9 @@ enum Command {
     /// What a process of `backlog` does
     #[command(subcommand, hide = true)]
     BacklogStep(backlog::Step),
-    /// What a process of `kills` does
+    /// What a process does that is going to be killed
     #[command(subcommand, hide = true)]
-    KillsChild(kills::Child),
+    WorkloadChild(workload::Child),
 }
 
 fn main() -> ExitCode {
@@ -69,11 +77,12 @@ fn main() -> ExitCode {
         Command::Conformance(args) => closed(suites::conformance(&args)),
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
+        Command::Crashpoints(args) => crashpoints::main(&args),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),
         Command::BacklogStep(step) => backlog::step(&step),
-        Command::KillsChild(child) => kills::child(&child),
+        Command::WorkloadChild(child) => workload::child(&child),
     }
 }
 
