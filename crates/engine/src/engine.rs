@@ -29,6 +29,8 @@ pub(crate) struct Engine {
     pub(crate) shell: Arc<Shell>,
     pub(crate) capabilities: Capabilities,
     stop: Arc<AtomicBool>,
+    stop_flusher: Arc<AtomicBool>,
+    /// The flusher first.
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
@@ -56,7 +58,8 @@ impl Engine {
         let engine = Self {
             shell: Arc::new(shell),
             capabilities: crate::capabilities(),
-            stop: Arc::new(AtomicBool::new(false)),
+            stop: Arc::default(),
+            stop_flusher: Arc::default(),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
@@ -65,14 +68,14 @@ impl Engine {
     }
 
     fn start_threads(&self) -> io::Result<()> {
-        let start = |name: &str, run: fn(&Arc<Shell>, &AtomicBool)| {
-            let (shell, stop) = (self.shell.clone(), self.stop.clone());
+        let start = |name: &str, stop: &Arc<AtomicBool>, run: fn(&Arc<Shell>, &AtomicBool)| {
+            let (shell, stop) = (self.shell.clone(), stop.clone());
             janitor::spawn(name, move || run(&shell, &stop))
         };
         let threads = [
-            start("flusher", flusher::run)?,
-            start("janitor", janitor::run)?,
-            start("timekeeper", timekeeper::run)?,
+            start("flusher", &self.stop_flusher, flusher::run)?,
+            start("janitor", &self.stop, janitor::run)?,
+            start("timekeeper", &self.stop, timekeeper::run)?,
         ];
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
         Ok(())
@@ -88,12 +91,16 @@ impl Engine {
 
     fn stop_threads(&self) {
         self.stop.store(true, Ordering::SeqCst);
-        self.shell.commit.wake_flusher();
         self.shell.janitor.notify(usize::MAX);
         self.shell.sooner.notify(usize::MAX);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        // INVARIANT: the flusher ends last, because the janitor may be waiting for it to sync.
+        for (left, thread) in threads.into_iter().enumerate().rev() {
+            if left == 0 {
+                self.stop_flusher.store(true, Ordering::SeqCst);
+                self.shell.commit.wake_flusher();
+            }
             // WHY: a thread that panicked has said so; the close goes on.
             let _ = thread.join();
         }

@@ -190,3 +190,25 @@ async fn what_lay_behind_a_torn_frame_does_not_come_back() {
         assert_eq!(payloads(&broker).await, [0, 1, 2]);
     }
 }
+
+/// The janitor may be waiting for a sync when the last handle goes, so the flusher must outlive it.
+#[test]
+fn a_drop_without_a_close_ends_while_the_log_is_cleaned() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..100 {
+            runtime.block_on(async {
+                let broker = open(&dir).await.unwrap();
+                broker.declare(&QueueSpec::new(queue())).await.unwrap();
+                let tasks = (0..30).map(|_| NewTask::new("kind", vec![7; 1_000]));
+                broker.enqueue(&queue(), &tasks.collect::<Vec<_>>()).await.unwrap();
+                broker.admin().unwrap().purge(&queue()).await.unwrap();
+            });
+        }
+        done.send(()).unwrap();
+    });
+    let waited = ended.recv_timeout(std::time::Duration::from_secs(60));
+    assert!(waited.is_ok(), "dropping the broker never ended");
+}
