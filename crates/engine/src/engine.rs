@@ -20,7 +20,7 @@ use crate::position::Position;
 use crate::shell::{Core, Shell};
 use crate::state::State;
 use crate::token::EPOCH_MAX;
-use crate::{Durability, Options};
+use crate::{Damage, Durability, Found, Options};
 use crate::{flusher, janitor, timekeeper};
 
 /// The engine. Dropping the last handle without a close is like a kill: all that was acknowledged
@@ -28,6 +28,8 @@ use crate::{flusher, janitor, timekeeper};
 pub(crate) struct Engine {
     pub(crate) shell: Arc<Shell>,
     pub(crate) capabilities: Capabilities,
+    /// What the open found.
+    pub(crate) found: Found,
     stop: Arc<AtomicBool>,
     stop_flusher: Arc<AtomicBool>,
     /// The flusher first.
@@ -49,6 +51,7 @@ impl Engine {
         let lock = take_lock(disk, &options.path)?;
         let mut state = State::new();
         let recovered = recover(disk, &log_dir, &mut state)?;
+        let found = report(recovered.as_ref());
         let synced = options.durability != Durability::Never;
         let opened = Opened::new(disk, &log_dir, recovered, options.segment_bytes, synced)
             .map_err(|error| unusable(&log_dir, error))?;
@@ -58,6 +61,7 @@ impl Engine {
         let engine = Self {
             shell: Arc::new(shell),
             capabilities: crate::capabilities(),
+            found,
             stop: Arc::default(),
             stop_flusher: Arc::default(),
             threads: Mutex::default(),
@@ -173,7 +177,6 @@ impl Opened {
             }
         }
         let Some(recovered) = recovered else { return Ok(Self { tail: None, spares }) };
-        report(&recovered);
         for segment in &recovered.unused {
             let (number, path) = spares.next_path();
             disk.rename(&segment_path(dir, segment.id), &path)?;
@@ -195,20 +198,30 @@ impl Opened {
     }
 }
 
-fn report(recovered: &Recovered) {
-    for damage in &recovered.damage {
-        let (at, from, to) = (damage.at, damage.from_lsn, damage.to_lsn);
+/// Says what was found, to the log output and to whoever asks.
+fn report(recovered: Option<&Recovered>) -> Found {
+    let Some(recovered) = recovered else { return Found { damage: Vec::new(), was_closed: true } };
+    let damage = recovered.damage.iter().map(|damage| Damage {
+        segment: damage.at.segment(),
+        offset: damage.at.offset(),
+        from_frame: damage.from_lsn,
+        to_frame: damage.to_lsn,
+    });
+    let found = Found { damage: damage.collect(), was_closed: recovered.was_closed };
+    for Damage { segment, offset, from_frame, to_frame } in &found.damage {
         tracing::error!(
-            ?at,
-            from_frame = from,
-            to_frame = to,
+            segment,
+            offset,
+            from_frame,
+            to_frame,
             "a part of the log that was acknowledged is damaged: tasks in it may be lost, and tasks \
              settled in it may come back; all else is served"
         );
     }
-    if !recovered.was_closed {
+    if !found.was_closed {
         tracing::info!(end = ?recovered.end, "the log was not closed; it was read up to its end");
     }
+    found
 }
 
 /// Overwrites frames that were never acknowledged and lie beyond the end, so that they are not
