@@ -54,6 +54,12 @@ enum Command {
     /// which calls and how often each named finding was made; fails if any was that no sound broker
     /// can show.
     Crashpoints(crashpoints::CrashpointsArgs),
+    /// Damages a small log in every way and looks at what the engine makes of it
+    ///
+    /// Every bit flipped, every length cut off, zeros, segments missing, replaced and added. Prints
+    /// how each kind of damage ended; fails if wrong data was served, something was lost silently,
+    /// or anything panicked.
+    Damage(suites::DamageArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -78,6 +84,7 @@ fn main() -> ExitCode {
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
         Command::Crashpoints(args) => crashpoints::main(&args),
+        Command::Damage(args) => closed(suites::damage(&args)),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),
