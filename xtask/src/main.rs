@@ -4,6 +4,7 @@ mod backlog;
 mod bench;
 mod cargo;
 mod ci;
+mod crashpoints;
 mod kills;
 mod matrix;
 mod mutants;
@@ -13,6 +14,7 @@ mod stages;
 mod suites;
 mod test;
 mod tidy;
+mod workload;
 mod workspace;
 
 use std::process::ExitCode;
@@ -58,6 +60,18 @@ enum Command {
     ///
     /// Prints which check found each. Takes about a minute for a bug.
     Mutants(mutants::MutantsArgs),
+    /// Kills a process at every system call that changes its data, and the opens that follow
+    ///
+    /// Needs leave to trace its own children, as strace does. Prints how many kills there were at
+    /// which calls and how often each named finding was made; fails if any was that no sound broker
+    /// can show.
+    Crashpoints(crashpoints::CrashpointsArgs),
+    /// Damages a small log in every way and looks at what the engine makes of it
+    ///
+    /// Every bit flipped, every length cut off, zeros, segments missing, replaced and added. Prints
+    /// how each kind of damage ended; fails if wrong data was served, something was lost silently,
+    /// or anything panicked.
+    Damage(suites::DamageArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -71,9 +85,9 @@ enum Command {
     /// What a process of `backlog` does
     #[command(subcommand, hide = true)]
     BacklogStep(backlog::Step),
-    /// What a process of `kills` does
+    /// What a process does that is going to be killed
     #[command(subcommand, hide = true)]
-    KillsChild(kills::Child),
+    WorkloadChild(workload::Child),
 }
 
 fn main() -> ExitCode {
@@ -85,12 +99,14 @@ fn main() -> ExitCode {
         Command::Kills(args) => kills::main(&args),
         Command::Simulate(args) => simulate::main(&args),
         Command::Mutants(args) => mutants::main(&args),
+        Command::Crashpoints(args) => crashpoints::main(&args),
+        Command::Damage(args) => closed(suites::damage(&args)),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::BacklogStep(step) => backlog::step(&step),
-        Command::KillsChild(child) => kills::child(&child),
+        Command::WorkloadChild(child) => workload::child(&child),
     }
 }
 

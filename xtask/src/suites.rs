@@ -30,10 +30,12 @@ pub(crate) enum Suite {
     Engine,
     Log,
     Teeth,
+    Damage,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Engine, Self::Log, Self::Teeth];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Memory, Self::Engine, Self::Log, Self::Teeth, Self::Damage];
 
     /// Its package and its test.
     pub(crate) const fn target(self) -> (&'static str, &'static str) {
@@ -42,6 +44,7 @@ impl Suite {
             Self::Engine => ("tidegate-engine", "conformance"),
             Self::Log => ("tidegate-conformance", "log"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
+            Self::Damage => ("tidegate-engine", "damage"),
         }
     }
 }
@@ -51,6 +54,21 @@ pub(crate) fn run(suite: Suite, arguments: &[&str]) -> Counts {
     let (package, test) = suite.target();
     let cargo = ["--package", package, "--test", test, "--"];
     cargo::test(&[&cargo[..], arguments].concat())
+}
+
+/// How `damage` is run.
+#[derive(Debug, Args)]
+pub(crate) struct DamageArgs {
+    /// Takes only every n-th bit and byte
+    #[arg(long, default_value_t = 1)]
+    every: usize,
+}
+
+/// Damages a log in every way, with optimisations.
+pub(crate) fn damage(args: &DamageArgs) -> Counts {
+    let (package, test) = Suite::Damage.target();
+    let every = args.every.to_string();
+    cargo::test(&["--release", "--package", package, "--test", test, "--", "--every", &every])
 }
 
 /// Runs the suite on one broker.

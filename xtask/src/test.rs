@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 /// How `test` is run.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// Leaves out what takes minutes: the suite's own test, the kills and the demo
+    /// Leaves out what takes minutes: the suite's own test, the kills, the crash points and the demo
     #[arg(long)]
     quick: bool,
 }
@@ -33,11 +33,17 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         suite("conformance: memory", 1.0, Suite::Memory),
         suite("conformance: engine", 2.0, Suite::Engine),
         suite("conformance: log", 1.0, Suite::Log),
+        suite("damage", 2.0, Suite::Damage),
     ];
     if !args.quick {
         stages.extend([
             suite("conformance: teeth", 6.0, Suite::Teeth),
             Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS)),
+            if crate::crashpoints::may_trace() {
+                Stage::new("crash points", 2.0, crate::crashpoints::counted)
+            } else {
+                Stage::skipped("crash points")
+            },
             Stage::new("demo", 3.0, demo),
         ]);
     }

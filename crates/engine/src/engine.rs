@@ -19,7 +19,7 @@ use crate::logtime::LogTime;
 use crate::shell::{Core, Shell};
 use crate::state::State;
 use crate::token::EPOCH_MAX;
-use crate::{Durability, Options};
+use crate::{Damage, Durability, Found, Options};
 use crate::{flusher, janitor, timekeeper};
 
 /// The engine. Dropping the last handle without a close is like a kill: all that was acknowledged
@@ -27,7 +27,11 @@ use crate::{flusher, janitor, timekeeper};
 pub(crate) struct Engine {
     pub(crate) shell: Arc<Shell>,
     pub(crate) capabilities: Capabilities,
+    /// What the open found.
+    pub(crate) found: Found,
     stop: Arc<AtomicBool>,
+    stop_flusher: Arc<AtomicBool>,
+    /// The flusher first.
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
@@ -61,6 +65,7 @@ impl Engine {
         let lock = take_lock(disk, &options.path)?;
         let mut state = State::new();
         let recovered = recover(disk, &log_dir, &mut state)?;
+        let found = report(recovered.as_ref());
         let opened = Opened::new(disk, &log_dir, recovered, options.segment_bytes, synced)
             .map_err(|error| unusable(&log_dir, error))?;
         state.finish_replay();
@@ -69,21 +74,23 @@ impl Engine {
         Ok(Self {
             shell: Arc::new(shell),
             capabilities: crate::capabilities(),
-            stop: Arc::new(AtomicBool::new(false)),
+            found,
+            stop: Arc::default(),
+            stop_flusher: Arc::default(),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         })
     }
 
     fn start_threads(&self) -> io::Result<()> {
-        let start = |name: &str, run: fn(&Arc<Shell>, &AtomicBool)| {
-            let (shell, stop) = (self.shell.clone(), self.stop.clone());
+        let start = |name: &str, stop: &Arc<AtomicBool>, run: fn(&Arc<Shell>, &AtomicBool)| {
+            let (shell, stop) = (self.shell.clone(), stop.clone());
             janitor::spawn(name, move || run(&shell, &stop))
         };
         let threads = [
-            start("flusher", flusher::run)?,
-            start("janitor", janitor::run)?,
-            start("timekeeper", timekeeper::run)?,
+            start("flusher", &self.stop_flusher, flusher::run)?,
+            start("janitor", &self.stop, janitor::run)?,
+            start("timekeeper", &self.stop, timekeeper::run)?,
         ];
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
         Ok(())
@@ -99,12 +106,16 @@ impl Engine {
 
     fn stop_threads(&self) {
         self.stop.store(true, Ordering::SeqCst);
-        self.shell.commit.wake_flusher();
         self.shell.janitor.notify(usize::MAX);
         self.shell.sooner.notify(usize::MAX);
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        // INVARIANT: the flusher ends last, because the janitor may be waiting for it to sync.
+        for (left, thread) in threads.into_iter().enumerate().rev() {
+            if left == 0 {
+                self.stop_flusher.store(true, Ordering::SeqCst);
+                self.shell.commit.wake_flusher();
+            }
             // WHY: a thread that panicked has said so; the close goes on.
             let _ = thread.join();
         }
@@ -199,7 +210,6 @@ impl Opened {
             }
         }
         let Some(recovered) = recovered else { return Ok(Self { tail: None, spares }) };
-        report(&recovered);
         for segment in &recovered.unused {
             let (number, path) = spares.next_path();
             disk.rename(&segment_path(dir, segment.id), &path)?;
@@ -221,20 +231,30 @@ impl Opened {
     }
 }
 
-fn report(recovered: &Recovered) {
-    for damage in &recovered.damage {
-        let (at, from, to) = (damage.at, damage.from_lsn, damage.to_lsn);
+/// Says what was found, to the log output and to whoever asks.
+fn report(recovered: Option<&Recovered>) -> Found {
+    let Some(recovered) = recovered else { return Found { damage: Vec::new(), was_closed: true } };
+    let damage = recovered.damage.iter().map(|damage| Damage {
+        segment: damage.at.segment(),
+        offset: damage.at.offset(),
+        from_frame: damage.from_lsn,
+        to_frame: damage.to_lsn,
+    });
+    let found = Found { damage: damage.collect(), was_closed: recovered.was_closed };
+    for Damage { segment, offset, from_frame, to_frame } in &found.damage {
         tracing::error!(
-            ?at,
-            from_frame = from,
-            to_frame = to,
+            segment,
+            offset,
+            from_frame,
+            to_frame,
             "a part of the log that was acknowledged is damaged: tasks in it may be lost, and tasks \
              settled in it may come back; all else is served"
         );
     }
-    if !recovered.was_closed {
+    if !found.was_closed {
         tracing::info!(end = ?recovered.end, "the log was not closed; it was read up to its end");
     }
+    found
 }
 
 /// Overwrites frames that were never acknowledged and lie beyond the end, so that they are not

@@ -102,6 +102,32 @@ impl Options {
     }
 }
 
+/// What an open found in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Parts of the log that were acknowledged and cannot be read, in the order of the log. All else
+    /// is served.
+    pub damage: Vec<Damage>,
+    /// Whether the log ended with a clean close, or was new. If not, it was read up to the first
+    /// frame that nothing says was synced and that is not whole; what a crash left behind there was
+    /// not acknowledged, but damage there looks the same.
+    pub was_closed: bool,
+}
+
+/// A part of the log that was acknowledged and cannot be read: tasks sent in it may be lost, and
+/// tasks settled in it may come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The number of the segment in which it begins.
+    pub segment: u32,
+    /// The byte of the segment at which it begins.
+    pub offset: u32,
+    /// The first frame that is gone.
+    pub from_frame: u64,
+    /// The first frame behind it that is there.
+    pub to_frame: u64,
+}
+
 /// The smallest segment: one that still holds a few frames.
 const SEGMENT_SMALLEST: u32 = 16 << 10;
 
@@ -113,10 +139,19 @@ const SEGMENT_SMALLEST: u32 = 16 << 10;
 /// missing; `Unavailable` if the directory cannot be used; `Invalid` for options that make no
 /// sense.
 pub async fn open(options: Options) -> Result<Broker> {
+    open_with_report(options).await.map(|(broker, _)| broker)
+}
+
+/// Opens the engine as [`open`] does, and tells what was found in the directory.
+///
+/// # Errors
+/// Those of [`open`].
+pub async fn open_with_report(options: Options) -> Result<(Broker, Found)> {
     options.check()?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let engine = Arc::new(Engine::open(&options, &disk)?);
-    Ok(broker(engine, &options))
+    let found = engine.found.clone();
+    Ok((broker(engine, &options), found))
 }
 
 fn broker(engine: Arc<Engine>, options: &Options) -> Broker {

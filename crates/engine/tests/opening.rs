@@ -106,6 +106,43 @@ async fn a_damaged_header_takes_nothing_with_it() {
     assert_eq!(payloads(&broker).await.len(), 60);
 }
 
+/// The first frame of a segment is what tells that there is one: of the oldest, what its number is;
+/// of the newest, that the log goes on there.
+#[tokio::test]
+async fn a_damaged_first_frame_takes_no_task_with_it() {
+    let dir = filled(60).await;
+    let files: Vec<Vec<u8>> = (1..=5).map(|id| fs::read(segment(&dir, id)).unwrap()).collect();
+    assert!(!segment(&dir, 6).exists());
+    for damaged in 1..=5 {
+        for (id, bytes) in (1..).zip(&files) {
+            fs::write(segment(&dir, id), bytes).unwrap();
+        }
+        let mut bytes = files[damaged - 1].clone();
+        bytes[70] ^= 1;
+        fs::write(segment(&dir, damaged as u32), bytes).unwrap();
+        let options = Options { segment_bytes: 16 << 10, ..Options::new(dir.path()) };
+        let (broker, found) = tidegate_engine::open_with_report(options).await.unwrap();
+        assert_eq!(payloads(&broker).await.len(), 60, "segment {damaged}");
+        let segments: Vec<u32> = found.damage.iter().map(|damage| damage.segment).collect();
+        assert_eq!(segments.len(), 1, "segment {damaged}: {found:?}");
+        drop(broker);
+        for id in 6..10 {
+            let _ = fs::remove_file(segment(&dir, id));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_empty_segment_is_damage_and_no_more() {
+    let dir = filled(60).await;
+    fs::write(segment(&dir, 2), "").unwrap();
+    let options = Options { segment_bytes: 16 << 10, ..Options::new(dir.path()) };
+    let (broker, found) = tidegate_engine::open_with_report(options).await.unwrap();
+    assert_eq!(found.damage.len(), 1, "{found:?}");
+    let left = payloads(&broker).await.len();
+    assert!((40..60).contains(&left), "{left} of 60 tasks are left");
+}
+
 /// A frame that no later frame says was synced was never acknowledged: it may go, and what is
 /// written next must not be followed by what lay behind it.
 #[tokio::test]
@@ -198,4 +235,26 @@ async fn what_lay_behind_a_torn_frame_does_not_come_back() {
         let broker = tidegate_engine::open(options()).await.unwrap();
         assert_eq!(payloads(&broker).await, [0, 1, 2]);
     }
+}
+
+/// The janitor may be waiting for a sync when the last handle goes, so the flusher must outlive it.
+#[test]
+fn a_drop_without_a_close_ends_while_the_log_is_cleaned() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..100 {
+            runtime.block_on(async {
+                let broker = open(&dir).await.unwrap();
+                broker.declare(&QueueSpec::new(queue())).await.unwrap();
+                let tasks = (0..30).map(|_| NewTask::new("kind", vec![7; 1_000]));
+                broker.enqueue(&queue(), &tasks.collect::<Vec<_>>()).await.unwrap();
+                broker.admin().unwrap().purge(&queue()).await.unwrap();
+            });
+        }
+        done.send(()).unwrap();
+    });
+    let waited = ended.recv_timeout(std::time::Duration::from_secs(60));
+    assert!(waited.is_ok(), "dropping the broker never ended");
 }

@@ -5,27 +5,17 @@
 //! directory and goes on. The last two are not killed: they complete what is left. Then the history
 //! of all of them is judged.
 
-mod child;
-mod clock;
-mod consumer;
-mod journal;
-mod producer;
-mod report;
 mod run;
-mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use clap::{Args, Subcommand};
-
-pub(crate) use stage::ChildArgs;
+use clap::Args;
 
 use crate::cargo::{Counts, root};
-use report::Report;
-use stage::DurabilityArg;
+use crate::workload::{DurabilityArg, Rig, SEGMENT_BYTES, Tally};
 
 /// How `kills` is run.
 #[derive(Debug, Args)]
@@ -47,28 +37,26 @@ pub(crate) struct KillsArgs {
     pub(crate) dir: PathBuf,
 }
 
-/// What the processes of a run do. Not for people.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Child {
-    /// Works until it is killed
-    Load(ChildArgs),
-    /// Completes what is left and closes
-    Drain(ChildArgs),
+/// What all runs showed.
+#[derive(Debug, Default)]
+struct Report {
+    kills: u64,
+    tally: Tally,
 }
 
 /// Runs, prints what was seen, and fails if anything was wrong.
 pub(crate) fn main(args: &KillsArgs) -> ExitCode {
     let report = run_all(args);
-    print!("{report}");
-    if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    print!("{} kills; {}", report.kills, report.tally);
+    if report.tally.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Does a few runs as one test each.
 pub(crate) fn counted(runs: u64) -> Counts {
     let dir = root().join("target/kills");
     let report = run_all(&KillsArgs { runs, seed: 1, durability: None, jobs: 2, dir });
-    print!("{report}");
-    let failed = report.unsound_runs();
+    print!("{} kills; {}", report.kills, report.tally);
+    let failed = report.tally.unsound_runs();
     Counts { passed: runs - failed, failed, skipped: 0 }
 }
 
@@ -82,10 +70,7 @@ fn run_all(args: &KillsArgs) -> Report {
                     if number >= args.runs {
                         return;
                     }
-                    let seed = args.seed + number;
-                    let one = run::run(seed, durability(args, seed), &args.dir);
-                    let mut report = report.lock().unwrap_or_else(|all| all.into_inner());
-                    report.add(one);
+                    one(args, args.seed + number, &report);
                 }
             });
         }
@@ -93,23 +78,31 @@ fn run_all(args: &KillsArgs) -> Report {
     report.into_inner().unwrap_or_else(|all| all.into_inner())
 }
 
+fn one(args: &KillsArgs, seed: u64, report: &Mutex<Report>) {
+    let durability = durability(args, seed);
+    let what = format!("run with seed {seed} ({})", durability.as_str());
+    let dir = args.dir.join(format!("run-{seed}-{}", durability.as_str()));
+    let rig = Rig::new(&dir, seed, durability, SEGMENT_BYTES);
+    let done = rig.map(|mut rig| {
+        let (kills, worked) = run::run(&mut rig, seed);
+        (kills, worked.map(|()| rig.judged()), rig)
+    });
+    let mut report = report.lock().unwrap_or_else(|all| all.into_inner());
+    match done {
+        Ok((kills, judged, rig)) => {
+            report.kills += kills;
+            report.tally.add(&what, &rig, judged);
+        }
+        Err(why) => report.tally.add_broken(&what, &why),
+    }
+    if report.tally.runs.is_multiple_of(25) {
+        let Report { kills, tally } = &*report;
+        eprintln!("{} runs, {kills} kills, {} unsound", tally.runs, tally.unsound_runs());
+    }
+}
+
 fn durability(args: &KillsArgs, seed: u64) -> DurabilityArg {
     let in_turn = [DurabilityArg::Always, DurabilityArg::Interval, DurabilityArg::Never];
     let turn = in_turn.get((seed % 3) as usize).copied();
     args.durability.or(turn).unwrap_or(DurabilityArg::Always)
-}
-
-/// Does what a process of a run does.
-pub(crate) fn child(child: &Child) -> ExitCode {
-    let done = match child {
-        Child::Load(args) => child::load(args),
-        Child::Drain(args) => child::drain(args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("failed to {error}");
-            ExitCode::FAILURE
-        }
-    }
 }

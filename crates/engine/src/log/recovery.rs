@@ -63,9 +63,8 @@ pub(crate) fn recover(
     let ends = Ends::read(&files)?;
     ends.check_missing(dir, &files)?;
     let mut replay = Replay::new(ends);
-    let gap = replay.until_gap(&files, state)?;
-    if let Some((number, at)) = gap {
-        replay.after_gap(&files, number, at, state)?;
+    if replay.until_gap(&files, state)? {
+        replay.after_gap(&files, state)?;
     }
     Ok(Some(replay.finish(log, &files, state.numbers().floor)))
 }
@@ -141,19 +140,26 @@ struct Ends {
 
 impl Ends {
     fn read(files: &[SegmentFile]) -> Result<Self, Error> {
+        let mut last = None;
         for file in files.iter().rev() {
             let mut window = Window::new(&file.segment);
-            let mut ends = Self { last: file.segment.id, ..Self::default() };
+            let mut ends = Self::default();
             let mut at = FRAMES_START as usize;
             while let Some((header, body)) = window.frame(at)? {
                 ends.note(&header, body);
                 at += header.frame_bytes();
             }
-            if at > FRAMES_START as usize {
-                return Ok(ends);
+            // WHY: where the first frame is damaged, one behind it tells that the segment is not
+            // empty.
+            let has_frames = at > FRAMES_START as usize;
+            if last.is_none() && (has_frames || window.has_header(at + 1)?) {
+                last = Some(file.segment.id);
+            }
+            if has_frames {
+                return Ok(Self { last: last.unwrap_or(file.segment.id), ..ends });
             }
         }
-        Ok(Self::default())
+        Ok(Self { last: last.unwrap_or_default(), ..Self::default() })
     }
 
     fn note(&mut self, header: &Header, body: &[u8]) {
@@ -250,6 +256,24 @@ fn runs(number: usize, bytes: &[u8], mut at: usize, salt: u32, ends: &mut Ends) 
     runs
 }
 
+/// Makes the queues that the next catalogue knows and the state does not: the frames that made them
+/// may be among those that are gone, and tasks in sound frames must not go with them.
+fn learn_queues(files: &[SegmentFile], runs: &[Run], state: &mut State) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    for run in runs {
+        let Some(SegmentFile { segment, .. }) = files.get(run.segment) else { continue };
+        read_whole(segment, &mut bytes)?;
+        if let Some((FrameKind::Catalogue, body)) =
+            frame_at(&bytes, run.start, segment.salt).map(|(header, body)| (header.kind, body))
+        {
+            let records = record::read(body, Position::START).flatten();
+            records.for_each(|record| state.learn_queue(&record));
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// The log while it is carried out.
 #[derive(Debug)]
 struct Replay {
@@ -277,65 +301,61 @@ impl Replay {
         }
     }
 
-    /// Carries out frames as long as they follow each other, and tells in which segment and where
-    /// in it they no longer do, unless that is the end.
-    fn until_gap(
-        &mut self,
-        files: &[SegmentFile],
-        state: &mut State,
-    ) -> Result<Option<(usize, usize)>, Error> {
+    /// Carries out frames as long as they follow each other, and tells whether there are more
+    /// behind those that do.
+    fn until_gap(&mut self, files: &[SegmentFile], state: &mut State) -> Result<bool, Error> {
         let floor = self.ends.floor;
-        let needed = files.iter().enumerate().filter(|(_, file)| file.segment.id >= floor);
-        let needed = needed.map(|(number, file)| (number, &*file.segment));
-        for (number, segment) in needed {
+        for segment in files.iter().map(|file| &*file.segment).filter(|s| s.id >= floor) {
             let mut window = Window::new(segment);
             let mut at = FRAMES_START as usize;
             while let Some((header, body)) = window.frame(at)? {
                 if self.next_lsn.is_some_and(|next| next != header.lsn) {
-                    return Ok(Some((number, at)));
+                    return Ok(true);
                 }
                 self.frame(segment, at, &header, body, state);
                 at += header.frame_bytes();
             }
             // WHY: a frame is missing only if one follows. Whether one does in the next segment,
-            // its own first frame tells.
+            // its own first frame tells, unless there is none before it to be followed.
             if segment.id >= self.ends.last {
-                let follows = window.has_header(at + 1)?;
-                return Ok(follows.then_some((number, at)));
+                return window.has_header(at + 1);
+            }
+            if self.next_lsn.is_none() {
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// Looks through all that follows a gap, then carries out what belongs to the log.
-    fn after_gap(
-        &mut self,
-        files: &[SegmentFile],
-        number: usize,
-        at: usize,
-        state: &mut State,
-    ) -> Result<(), Error> {
+    fn after_gap(&mut self, files: &[SegmentFile], state: &mut State) -> Result<(), Error> {
         let mut bytes = Vec::new();
         let mut found = Vec::new();
-        // WHY: the gap may begin at the end of the segment before, in frames that can't be read.
-        let first = if at == FRAMES_START as usize { number.saturating_sub(1) } else { number };
-        for (number, file) in files.iter().enumerate().skip(first) {
+        let first = self.end.segment().max(self.ends.floor);
+        for (number, file) in files.iter().enumerate() {
             let Segment { id, salt, .. } = *file.segment;
+            if id < first {
+                continue;
+            }
             let start = if id == self.end.segment() { self.end.offset() } else { FRAMES_START };
             read_whole(&file.segment, &mut bytes)?;
             found.extend(runs(number, &bytes, start as usize, salt, &mut self.ends));
         }
         let mut loaded = None;
-        for run in found {
+        for (place, run) in found.iter().enumerate() {
             let Some(file) = files.get(run.segment) else { continue };
-            if !self.accepts(file.segment.id, &run) {
+            let damage = self.damage.len();
+            if !self.accepts(file.segment.id, run) {
                 continue;
+            }
+            if self.damage.len() > damage {
+                learn_queues(files, found.get(place..).unwrap_or_default(), state)?;
             }
             if loaded != Some(run.segment) {
                 read_whole(&file.segment, &mut bytes)?;
                 loaded = Some(run.segment);
             }
-            self.run(&file.segment, &run, &bytes, state);
+            self.run(&file.segment, run, &bytes, state);
         }
         Ok(())
     }
@@ -343,19 +363,22 @@ impl Replay {
     /// Whether a run goes on where the log was. After a gap it does only if what is missing was
     /// acknowledged: then the gap is damage. Else the log ended before it.
     fn accepts(&mut self, segment: u32, run: &Run) -> bool {
-        let expected = self.next_lsn.unwrap_or(run.first_lsn);
+        // WHY: the number of the first frame is told by none before it; but that it can't be read
+        // is why this run is the first.
+        let expected = self.next_lsn.unwrap_or(1);
         let ghost = (Position::new(segment, run.start as u32), (run.end - run.start) as u32);
         if self.ended || run.first_lsn < expected {
             self.ghosts.push(ghost);
             return false;
         }
         if run.first_lsn > expected {
-            if expected > self.ends.synced_lsn {
+            if expected > self.ends.synced_lsn && self.next_lsn.is_some() {
                 self.ended = true;
                 self.ghosts.push(ghost);
                 return false;
             }
-            let damage = Damage { at: self.end, from_lsn: expected, to_lsn: run.first_lsn };
+            let at = if self.next_lsn.is_some() { self.end } else { Position::new(segment, 0) };
+            let damage = Damage { at, from_lsn: expected, to_lsn: run.first_lsn };
             self.damage.push(damage);
         }
         true

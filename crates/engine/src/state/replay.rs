@@ -68,6 +68,15 @@ impl State {
         true
     }
 
+    /// Makes a queue that a later record knows, where its number and its name are free.
+    pub(crate) fn learn_queue(&mut self, record: &Record<'_>) {
+        let Record::Queue { id, paused, spec } = *record else { return };
+        let Ok(spec) = serde_json::from_slice::<QueueSpec>(spec) else { return };
+        if !self.by_id.contains_key(&id) && !self.by_name.contains_key(&spec.name) {
+            self.put_queue(id, spec, paused);
+        }
+    }
+
     fn raise_numbers(&mut self, other: Numbers) {
         let Numbers { next_sequence, next_queue, epoch, floor, relaxed } = other;
         let own = &mut self.numbers;
@@ -84,7 +93,7 @@ impl State {
     }
 
     fn replay_enqueued(&mut self, queue: u32, mut tasks: WrittenList<'_>) -> bool {
-        let Some(index) = self.by_id.get(&queue).copied() else { return true };
+        let Some(index) = self.by_id.get(&queue).copied() else { return false };
         tasks.all(|written| self.replay_new(index, &written))
     }
 
@@ -120,7 +129,7 @@ impl State {
     fn replay_snapshot(&mut self, snapshot: Snapshot<'_>) -> bool {
         let Snapshot { written: Written { task, at, body }, .. } = snapshot;
         let Some(read) = Body::read(body) else { return false };
-        let Some(queue) = self.by_id.get(&snapshot.queue).copied() else { return true };
+        let Some(queue) = self.by_id.get(&snapshot.queue).copied() else { return false };
         if !self.claim(task) {
             return false;
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use tidegate_conformance::history::{DedupSent, Outcome, What};
 use tidegate_core::task::Dedup;
-use tidegate_core::{Enqueued, ErrorKind, NewTask, Result, Unique};
+use tidegate_core::{Enqueued, ErrorKind, NewTask, Unique};
 
+use super::Failure;
 use super::clock::at_least_us;
 use super::stage::{MOVING, ORDERED, PLAIN, Stage, queue};
 
@@ -33,35 +34,40 @@ impl Producer {
     }
 
     /// Sends until the process is killed or something fails.
-    pub(crate) async fn run(mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) async fn run(mut self) -> Result<(), Failure> {
         loop {
-            let to = *self.rng.choice([PLAIN, ORDERED, MOVING]).as_ref().unwrap_or(&PLAIN);
-            let tasks: Vec<NewTask> = (0..self.rng.usize(1..6)).map(|_| self.task(to)).collect();
-            let base = self.next_seq;
-            self.next_seq += tasks.len() as u64;
-            let what = |n: usize, task: &NewTask, answer: Option<&Enqueued>| {
-                enqueued(to, task, &self.name, base + n as u64, answer)
-            };
-            let unknown = tasks.iter().enumerate().map(|(n, task)| what(n, task, None)).collect();
-            let begun = self.stage.journal.begin(&self.name, unknown)?;
-            let answers = self.stage.broker.enqueue(&queue(to)?, &tasks).await?;
-            let mut ends = Vec::with_capacity(tasks.len());
-            let mut full = false;
-            for (n, (task, answer)) in tasks.iter().zip(answers).enumerate() {
-                match answer {
-                    Ok(answer) => ends.push((Outcome::Ok, what(n, task, Some(&answer)))),
-                    Err(error) if error.kind() == ErrorKind::QueueFull => {
-                        full = true;
-                        ends.push((Outcome::Fail, what(n, task, None)));
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            self.stage.journal.end(&begun, ends)?;
-            if full {
+            if self.step().await? {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
+    }
+
+    /// Sends a few tasks to one queue. Whether it was full.
+    pub(crate) async fn step(&mut self) -> Result<bool, Failure> {
+        let to = *self.rng.choice([PLAIN, ORDERED, MOVING]).as_ref().unwrap_or(&PLAIN);
+        let tasks: Vec<NewTask> = (0..self.rng.usize(1..6)).map(|_| self.task(to)).collect();
+        let base = self.next_seq;
+        self.next_seq += tasks.len() as u64;
+        let what = |n: usize, task: &NewTask, answer: Option<&Enqueued>| {
+            enqueued(to, task, &self.name, base + n as u64, answer)
+        };
+        let unknown = tasks.iter().enumerate().map(|(n, task)| what(n, task, None)).collect();
+        let begun = self.stage.journal.begin(&self.name, unknown)?;
+        let answers = self.stage.broker.enqueue(&queue(to)?, &tasks).await?;
+        let mut ends = Vec::with_capacity(tasks.len());
+        let mut full = false;
+        for (n, (task, answer)) in tasks.iter().zip(answers).enumerate() {
+            match answer {
+                Ok(answer) => ends.push((Outcome::Ok, what(n, task, Some(&answer)))),
+                Err(error) if error.kind() == ErrorKind::QueueFull => {
+                    full = true;
+                    ends.push((Outcome::Fail, what(n, task, None)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.stage.journal.end(&begun, ends)?;
+        Ok(full)
     }
 
     fn task(&mut self, to: &str) -> NewTask {

@@ -1,4 +1,4 @@
-//! The processes of a run: the one that is killed, and the one that tidies up after it.
+//! The processes of a run: those that are killed, and the one that tidies up after them.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,8 @@ use tidegate_conformance::history::{Outcome, What};
 use tidegate_core::{DeadFilter, Inspect, ListOptions, ReceiveOptions, TaskView, Verdict};
 use tokio::task::JoinSet;
 
-use super::consumer::{Consumer, Failure};
+use super::Failure;
+use super::consumer::Consumer;
 use super::producer::Producer;
 use super::stage::{ChildArgs, GRAVES, MOVING, QUEUES, Stage, queue};
 
@@ -20,7 +21,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Sends, receives and settles until it is killed. Ends only if something fails.
 pub(crate) fn load(args: &ChildArgs) -> Result<(), Failure> {
     on_a_runtime(async {
-        let stage = Stage::open(args).await.map_err(|error| error.to_string())?;
+        let stage = Stage::open(args).await?;
         let mut work = JoinSet::new();
         for number in 0..PRODUCERS {
             work.spawn(Producer::new(stage.clone(), number, args.round, args.seed).run());
@@ -42,7 +43,7 @@ pub(crate) fn load(args: &ChildArgs) -> Result<(), Failure> {
 /// Completes everything that is there, writes down what is left, and closes.
 pub(crate) fn drain(args: &ChildArgs) -> Result<(), Failure> {
     on_a_runtime(async {
-        let stage = Stage::open(args).await.map_err(|error| error.to_string())?;
+        let stage = Stage::open(args).await?;
         for name in QUEUES {
             drain_queue(&stage, name, args).await?;
         }

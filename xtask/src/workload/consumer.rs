@@ -10,14 +10,13 @@ use tidegate_core::{
     Settled, State, Verdict,
 };
 
+use super::Failure;
 use super::clock::at_least_us;
 use super::producer::enqueued;
 use super::stage::{LEASE, ORDERED, Stage, queue};
 
 /// Stale tokens that are kept at most.
 const KEPT_MAX: usize = 40;
-
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A consumer of one queue.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ impl Consumer {
         Ok(self.stage.broker.open(&queue(self.queue)?, &options).await?)
     }
 
-    async fn close(&mut self, receiver: &Receiver) -> Result<(), Failure> {
+    pub(crate) async fn close(&mut self, receiver: &Receiver) -> Result<(), Failure> {
         if self.rng.bool() {
             return Ok(receiver.close(Held::Keep).await?);
         }
@@ -72,7 +71,8 @@ impl Consumer {
         Ok(self.stage.journal.end(&begun, [(Outcome::Ok, what)])?)
     }
 
-    async fn step(&mut self, receiver: &Receiver) -> Result<(), Failure> {
+    /// Receives, decides and settles once.
+    pub(crate) async fn step(&mut self, receiver: &Receiver) -> Result<(), Failure> {
         let rng = &mut self.rng;
         let options = ReceiveOptions::up_to(rng.usize(1..8)).per_key(rng.usize(1..4));
         let options = options.waiting(Duration::from_millis(rng.u64(0..15)));

@@ -1,7 +1,7 @@
-//! What a killed process works on: three queues that differ in what they promise, in segments so
-//! small that a short run rotates and cleans them.
+//! What a process works on that is going to be killed: three queues that differ in what they
+//! promise, in segments so small that a short run rotates and cleans them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use tidegate_core::{Broker, Capacity, Error, Ordering, QueueName, QueueSpec, RetryPolicy};
 use tidegate_engine::{Durability, Options};
 
+use super::Failure;
 use super::journal::Journal;
 
 /// No order; delay, priority and dedup. Bounded, so that some sends are refused.
@@ -45,6 +46,9 @@ pub(crate) struct ChildArgs {
     /// When acknowledged changes are on the disk.
     #[arg(long)]
     pub(crate) durability: DurabilityArg,
+    /// Bytes of a segment of the log.
+    #[arg(long)]
+    pub(crate) segment_bytes: u32,
 }
 
 /// When an acknowledged change is on the disk.
@@ -85,10 +89,17 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Opens the engine and finds or makes the queues.
-    pub(crate) async fn open(args: &ChildArgs) -> Result<Self, Box<dyn std::error::Error>> {
-        let journal = Arc::new(Journal::create(&args.journal)?);
-        let broker = tidegate_engine::open(options(&args.data, args.durability)).await?;
+    /// Begins a journal, opens the engine, and finds or makes the queues.
+    pub(crate) async fn open(args: &ChildArgs) -> Result<Self, Failure> {
+        Self::open_with(args, Arc::new(Journal::create(&args.journal)?)).await
+    }
+
+    /// The same, with a journal that was begun.
+    pub(crate) async fn open_with(
+        args: &ChildArgs,
+        journal: Arc<Journal>,
+    ) -> Result<Self, Failure> {
+        let broker = tidegate_engine::open(options(args)).await?;
         for spec in specs()? {
             broker.declare(&spec).await?;
         }
@@ -96,17 +107,17 @@ impl Stage {
     }
 }
 
-fn options(data: &Path, durability: DurabilityArg) -> Options {
+fn options(args: &ChildArgs) -> Options {
     Options {
-        durability: durability.as_option(),
-        segment_bytes: 64 << 10,
+        durability: args.durability.as_option(),
+        segment_bytes: args.segment_bytes,
         payload_memory_bytes: 256 << 10,
-        ..Options::new(data)
+        ..Options::new(&args.data)
     }
 }
 
-fn specs() -> Result<[QueueSpec; 3], Box<dyn std::error::Error>> {
-    let base = |name: &str| -> Result<QueueSpec, Box<dyn std::error::Error>> {
+fn specs() -> Result<[QueueSpec; 3], Failure> {
+    let base = |name: &str| -> Result<QueueSpec, Failure> {
         let retry = RetryPolicy { max_attempts: ATTEMPTS_MAX, ..RetryPolicy::default() };
         Ok(QueueSpec { lease: LEASE, retry, ..QueueSpec::new(name.parse()?) })
     };

@@ -1,11 +1,12 @@
-//! What all runs showed together.
+//! What many runs showed together.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use tidegate_conformance::history::Judgement;
+use tidegate_conformance::history::{Event, Findings, Judgement, What};
 
-use super::run::Run;
+use super::Rig;
+use super::rig::is_sound;
 
 /// Findings of one run that are printed at most.
 const SHOWN_MAX: usize = 5;
@@ -23,11 +24,10 @@ const INVALID: [Judgement; 10] = [
     Judgement::CountDrift,
 ];
 
-/// All runs.
+/// All runs that were judged.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
-    runs: u64,
-    kills: u64,
+pub(crate) struct Tally {
+    pub(crate) runs: u64,
     operations: usize,
     deliveries: usize,
     found: BTreeMap<Judgement, usize>,
@@ -37,19 +37,23 @@ pub(crate) struct Report {
     broken: usize,
 }
 
-impl Report {
-    /// Adds a run, and says so at once if it is unsound.
-    pub(crate) fn add(&mut self, run: Run) {
+impl Tally {
+    /// Adds a run, or why there is nothing to judge. One that is unsound is told at once, as `what`,
+    /// and its directory is kept; that of a sound one is removed.
+    pub(crate) fn add(&mut self, what: &str, rig: &Rig, judged: Result<Findings, String>) {
+        let received = |event: &&Event| matches!(event.what, What::Received { .. });
         self.runs += 1;
-        self.kills += run.kills;
-        self.operations += run.operations;
-        self.deliveries += run.deliveries;
-        if !run.is_sound() {
-            let text = describe(&run);
+        self.operations += rig.history.len();
+        self.deliveries += rig.history.iter().filter(received).count();
+        if is_sound(&judged) {
+            rig.remove();
+        } else {
+            rig.keep();
+            let text = describe(what, rig, &judged);
             eprintln!("{text}");
             self.unsound.push(text);
         }
-        match run.judged {
+        match judged {
             Ok(findings) => {
                 self.undecided += findings.undecided.len();
                 for finding in findings.found {
@@ -58,9 +62,15 @@ impl Report {
             }
             Err(_) => self.broken += 1,
         }
-        if self.runs.is_multiple_of(25) {
-            eprintln!("{} runs, {} kills, {} unsound", self.runs, self.kills, self.unsound.len());
-        }
+    }
+
+    /// Takes down that a run could not even be begun.
+    pub(crate) fn add_broken(&mut self, what: &str, why: &str) {
+        self.runs += 1;
+        self.broken += 1;
+        let text = format!("{what} could not be begun: {why}");
+        eprintln!("{text}");
+        self.unsound.push(text);
     }
 
     /// Whether nothing was wrong in any run.
@@ -73,19 +83,15 @@ impl Report {
         self.unsound.len() as u64
     }
 
-    fn count(&self, judgement: Judgement) -> usize {
+    /// How often something was found.
+    pub(crate) fn count(&self, judgement: Judgement) -> usize {
         self.found.get(&judgement).copied().unwrap_or(0)
     }
 }
 
-fn describe(run: &Run) -> String {
-    let mut text = format!(
-        "run with seed {} ({}) is unsound; kept in {}",
-        run.seed,
-        run.durability.as_str(),
-        run.dir.display()
-    );
-    match &run.judged {
+fn describe(what: &str, rig: &Rig, judged: &Result<Findings, String>) -> String {
+    let mut text = format!("{what} is unsound; kept in {}", rig.dir.display());
+    match judged {
         Err(why) => text.push_str(&format!("\n  {why}")),
         Ok(findings) => {
             let invalid = findings.found.iter().filter(|found| found.judgement.is_invalid());
@@ -97,13 +103,10 @@ fn describe(run: &Run) -> String {
     text
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, kills, operations, deliveries, .. } = self;
-        writeln!(
-            f,
-            "{runs} runs, {kills} kills, {operations} operations, {deliveries} deliveries"
-        )?;
+        let Self { runs, operations, deliveries, .. } = self;
+        writeln!(f, "{runs} histories, {operations} operations, {deliveries} deliveries")?;
         for judgement in INVALID {
             writeln!(f, "  {:<20} {:>8}", judgement.as_str(), self.count(judgement))?;
         }
