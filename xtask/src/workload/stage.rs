@@ -72,7 +72,8 @@ impl DurabilityArg {
         }
     }
 
-    const fn as_option(self) -> Durability {
+    /// The engine's option.
+    pub(crate) const fn as_option(self) -> Durability {
         match self {
             Self::Always => Durability::Always,
             Self::Interval => Durability::Interval(Duration::from_millis(20)),
