@@ -23,6 +23,7 @@ struct Faults {
     writes: AtomicBool,
     syncs: AtomicBool,
     creates: AtomicBool,
+    dir_syncs: AtomicBool,
 }
 
 impl Faults {
@@ -64,6 +65,7 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.check(&self.0.dir_syncs, io::ErrorKind::Other)?;
         RealDisk.sync_dir(path)
     }
 
@@ -164,6 +166,28 @@ fn after_a_failed_write_nothing_is_ever_acknowledged() {
     assert_eq!(send(&driver).unwrap_err().kind(), ErrorKind::Poisoned);
     drop(driver);
     assert_eq!(ready(&open(&dir, &faults)), 1);
+}
+
+/// The same for the directory: the name of a new segment may not be on the disk although the next
+/// sync succeeds.
+#[test]
+fn after_a_failed_sync_of_the_directory_nothing_is_ever_acknowledged() {
+    let Rig { dir, faults, driver } = rig();
+    faults.dir_syncs.store(true, Ordering::SeqCst);
+    let mut sent = 0;
+    let refused = loop {
+        match send(&driver) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        assert!(sent < 1_000, "no segment was begun");
+    };
+    assert_eq!(refused.kind(), ErrorKind::Poisoned, "{refused}");
+    faults.dir_syncs.store(false, Ordering::SeqCst);
+    assert_eq!(send(&driver).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(block_on(driver.close()).unwrap_err().kind(), ErrorKind::Poisoned);
+    drop(driver);
+    assert_eq!(ready(&open(&dir, &faults)), sent, "what was acknowledged before is there");
 }
 
 /// On a full disk sends are refused, and every task that is there can still be settled. When space
