@@ -53,6 +53,7 @@ pub(super) fn run(
                 break;
             }
         }
+        let has_failed = worked.is_err();
         let judged = worked.and_then(|()| rig.drained()).map(|()| rig.judged());
         let sound = shown.tally.unsound_runs();
         shown.tally.add(&format!("run {number} on {file_system} ({how})"), &rig, judged);
@@ -61,6 +62,10 @@ pub(super) fn run(
             rig.keep_data()?;
         }
         rig.remove_data();
+        if has_failed {
+            // WHY: what cannot be cut or mounted will not be the next time either.
+            break;
+        }
     }
     Ok(shown)
 }
