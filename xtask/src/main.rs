@@ -1,14 +1,17 @@
 //! Tidegate's own tools. `cargo xtask help` lists them.
 
 mod backlog;
+mod bench;
 mod cargo;
 mod ci;
 mod crashpoints;
 mod fulldisk;
 mod kills;
 mod matrix;
+mod mutants;
 mod needs;
 mod powercut;
+mod simulate;
 mod stages;
 mod suites;
 mod test;
@@ -51,6 +54,15 @@ enum Command {
     /// Every run is a data directory of its own with two to four kills. Prints how often each named
     /// finding was made; fails if one was that no sound broker can show, and keeps its directory.
     Kills(kills::KillsArgs),
+    /// Runs the embedded engine on a machine that forgets, from one seed to the next
+    ///
+    /// Clients, clock, threads and disk are one thread's work and the same for the same seed. Prints
+    /// what happened; fails if a promise was broken, and names the seed that shows it.
+    Simulate(simulate::SimulateArgs),
+    /// Puts known bugs into a copy of the engine, one at a time: each must be found
+    ///
+    /// Prints which check found each. Takes about a minute for a bug.
+    Mutants(mutants::MutantsArgs),
     /// Kills a process at every system call that changes its data, and the opens that follow
     ///
     /// Needs leave to trace its own children, as strace does. Prints how many kills there were at
@@ -80,10 +92,12 @@ enum Command {
     Tidy,
     /// Writes the tables of what each broker can do
     Matrix(matrix::MatrixArgs),
-    /// Fills an embedded queue and opens it: memory for each waiting task, and time to open
+    /// Fills an embedded queue: memory for each waiting task, time to open and search, and its pace
     ///
     /// Builds with optimisations first. The figures are this machine's.
     Backlog(backlog::BacklogArgs),
+    /// Measures the engine's curves or its peers: `bench engine`, `bench peers`, `bench plot`
+    Bench(bench::BenchArgs),
     /// What a process of `backlog` does
     #[command(subcommand, hide = true)]
     BacklogStep(backlog::Step),
@@ -99,6 +113,8 @@ fn main() -> ExitCode {
         Command::Conformance(args) => closed(suites::conformance(&args)),
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
+        Command::Simulate(args) => simulate::main(&args),
+        Command::Mutants(args) => mutants::main(&args),
         Command::Crashpoints(args) => crashpoints::main(&args),
         Command::Damage(args) => closed(suites::damage(&args)),
         Command::Fulldisk(args) => fulldisk::main(&args),
@@ -107,6 +123,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::BacklogStep(step) => backlog::step(&step),
         Command::WorkloadChild(child) => workload::child(&child),
     }

@@ -128,7 +128,7 @@ impl Task {
         Self {
             id: task.id.to_string(),
             queue: task.queue.to_string(),
-            kind: task.kind.clone(),
+            kind: task.kind.to_string(),
             state: view.state.as_str(),
             sequence: task.sequence,
             partition: task.partition,

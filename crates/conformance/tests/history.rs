@@ -206,6 +206,8 @@ fn fifo_inversion() {
         completed(15, "a", 1),
         by("c2", received(20, 22, "b", 2)),
     ]));
+    let purged = ok(14, 15, What::Purged { queue: "q".into() });
+    is_sound(&with(&[received(10, 12, "a", 1), purged, by("c2", received(20, 22, "b", 2))]));
     let retry = settled(15, "a", 1, Decided::Retry { after_us: 0 });
     let one_receive = [received(10, 12, "a", 1), received(10, 12, "b", 2), retry.clone()];
     is_sound(&with(&[&one_receive[..], &[received(20, 22, "a", 3)]].concat()));

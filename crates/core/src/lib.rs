@@ -16,6 +16,7 @@ pub mod driver;
 pub mod error;
 pub mod id;
 pub mod inspect;
+pub mod kind;
 pub mod lease;
 pub mod limits;
 pub mod memory;
@@ -38,6 +39,7 @@ pub use driver::{
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use id::TaskId;
 pub use inspect::{Inspect, ListOptions, Member, QueueStats, TaskView};
+pub use kind::Kind;
 pub use lease::{Lease, LeaseToken, Lost, Settled, State, Verdict};
 pub use name::QueueName;
 pub use queue::{Capacity, DeadLetterPolicy, Ordering, QueueSpec};

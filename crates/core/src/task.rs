@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::TaskId;
+use crate::kind::Kind;
 use crate::name::QueueName;
 
 /// Attributes that travel with a task: names and values are text.
@@ -47,7 +48,7 @@ pub struct NewTask {
     /// [`NewTask::dedup`] key if that must not be.
     pub id: TaskId,
     /// What the payload is and who handles it. Travels as the CloudEvents attribute `type`.
-    pub kind: String,
+    pub kind: Kind,
     /// The work itself; opaque to the queue.
     pub payload: Bytes,
     /// Attributes for handlers and tools.
@@ -64,7 +65,7 @@ pub struct NewTask {
 
 impl NewTask {
     /// A task of `kind` with `payload` and the defaults for all else.
-    pub fn new(kind: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+    pub fn new(kind: impl Into<Kind>, payload: impl Into<Bytes>) -> Self {
         Self {
             id: TaskId::new(),
             kind: kind.into(),
@@ -136,7 +137,7 @@ pub struct Task {
     /// The queue it is in.
     pub queue: QueueName,
     /// What the payload is and who handles it.
-    pub kind: String,
+    pub kind: Kind,
     /// The work itself.
     pub payload: Bytes,
     /// Attributes for handlers and tools.

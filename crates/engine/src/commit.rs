@@ -87,6 +87,12 @@ impl Commit {
         Position::from_u64(self.synced.load(Ordering::Acquire))
     }
 
+    /// Whether nobody writes.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_free(&self) -> bool {
+        self.writer.try_lock().is_ok()
+    }
+
     fn written(&self) -> Position {
         Position::from_u64(self.written.load(Ordering::Acquire))
     }

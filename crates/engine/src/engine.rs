@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tidegate_core::{Bytes, Capabilities, Error, ErrorKind, Operation, Result};
+use tidegate_core::{Capabilities, Error, ErrorKind, Operation, Result};
 
 use crate::commit::Commit;
 use crate::disk::{Disk, DiskLock};
 use crate::log::recovery::{Recovered, recover};
 use crate::log::segment::{Segment, SegmentHeader, segment_path, spare_number, spare_path};
 use crate::log::spares::Spares;
-use crate::log::{Log, Tail, record};
+use crate::log::{Log, Tail};
 use crate::logtime::LogTime;
-use crate::position::Position;
 use crate::shell::{Core, Shell};
 use crate::state::State;
 use crate::token::EPOCH_MAX;
@@ -44,21 +43,35 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Opens the engine in a directory. Blocks while it reads the log.
+    /// Opens the engine in a directory and starts its threads. Blocks while it reads the log.
     pub(crate) fn open(options: &Options, disk: &Arc<dyn Disk>) -> Result<Self> {
+        let mut log_id = [0; 16];
+        fastrand::fill(&mut log_id);
+        let engine = Self::open_unattended(options, disk, log_id)?;
+        engine.start_threads().map_err(|error| unusable(&options.path, error))?;
+        Ok(engine)
+    }
+
+    /// Opens the engine without its threads: whoever opens it does their steps. A log that begins
+    /// here gets this id.
+    pub(crate) fn open_unattended(
+        options: &Options,
+        disk: &Arc<dyn Disk>,
+        log_id: [u8; 16],
+    ) -> Result<Self> {
         let log_dir = options.path.join("log");
-        disk.make_dir(&log_dir).map_err(|error| unusable(&options.path, error))?;
+        let synced = options.durability != Durability::Never;
+        make_dirs(disk, &log_dir, synced).map_err(|error| unusable(&options.path, error))?;
         let lock = take_lock(disk, &options.path)?;
         let mut state = State::new();
         let recovered = recover(disk, &log_dir, &mut state)?;
         let found = report(recovered.as_ref());
-        let synced = options.durability != Durability::Never;
         let opened = Opened::new(disk, &log_dir, recovered, options.segment_bytes, synced)
             .map_err(|error| unusable(&log_dir, error))?;
         state.finish_replay();
         let time = LogTime::new(options.clock.clone(), state.now());
-        let shell = start_log(state, opened, time, options)?;
-        let engine = Self {
+        let shell = start_log(state, opened, time, options, log_id)?;
+        Ok(Self {
             shell: Arc::new(shell),
             capabilities: crate::capabilities(),
             found,
@@ -66,9 +79,7 @@ impl Engine {
             stop_flusher: Arc::default(),
             threads: Mutex::default(),
             lock: Mutex::new(Some(lock)),
-        };
-        engine.start_threads().map_err(|error| unusable(&options.path, error))?;
-        Ok(engine)
+        })
     }
 
     fn start_threads(&self) -> io::Result<()> {
@@ -115,6 +126,28 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_threads();
     }
+}
+
+/// Makes the directories that are missing, and their names durable if the log is.
+fn make_dirs(disk: &Arc<dyn Disk>, log_dir: &Path, synced: bool) -> io::Result<()> {
+    disk.make_dir(log_dir)?;
+    // INVARIANT: nothing is acknowledged in a directory whose name a power cut could take back.
+    // Each open sees to it, as the one that made the directory may have ended before it did.
+    for dir in log_dir.ancestors().skip(1).filter(|_| synced) {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        match disk.sync_dir(dir) {
+            // WHY: a directory that this user may not read, or that can't be synced, is not one of
+            // those that were made here.
+            Err(error) if is_not_ours(&error) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+fn is_not_ours(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    matches!(error.kind(), PermissionDenied | InvalidInput | Unsupported)
 }
 
 fn take_lock(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Box<dyn DiskLock>> {
@@ -257,7 +290,13 @@ fn rewrite(segment: &Segment, start: u32, end: u32) -> io::Result<()> {
 }
 
 /// Lets the log go on, or begins one, with a new epoch that is synced before anything else.
-fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options) -> Result<Shell> {
+fn start_log(
+    mut state: State,
+    opened: Opened,
+    time: LogTime,
+    options: &Options,
+    log_id: [u8; 16],
+) -> Result<Shell> {
     let Opened { tail, mut spares } = opened;
     let now = time.now();
     state.advance(now);
@@ -265,11 +304,9 @@ fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options)
     let mut log = match tail {
         Some(tail) => Log::new(tail, spares, options.payload_memory_bytes),
         None => {
-            let mut id = [0; 16];
-            fastrand::fill(&mut id);
-            let header = SegmentHeader { log: id, id: 1 };
+            let header = SegmentHeader { log: log_id, id: 1 };
             let first = spares.take_segment(header, 4_096).map_err(full)?;
-            Log::begin(id, first, spares, options.payload_memory_bytes, &state, now)
+            Log::begin(log_id, first, spares, options.payload_memory_bytes, &state, now)
         }
     };
     let epoch = state.numbers().epoch + 1;
@@ -289,69 +326,4 @@ fn start_log(mut state: State, opened: Opened, time: LogTime, options: &Options)
     let shell = Shell::new(core, Commit::new(options.durability, end, lsn), time);
     shell.commit.sync_for(&shell)?;
     Ok(shell)
-}
-
-/// A body of the log: in memory, or where to read it.
-#[derive(Debug)]
-pub(crate) enum Located {
-    Here { from: usize, len: usize },
-    OnDisk { segment: Arc<Segment>, at: Position, sequence: u64, len: u32 },
-}
-
-/// Bodies of several tasks, found under the lock and read after it.
-#[derive(Debug)]
-pub(crate) struct Bodies {
-    memory: Vec<u8>,
-    located: Vec<Located>,
-}
-
-impl Bodies {
-    /// For so many bodies with so many bytes in all.
-    pub(crate) fn with_capacity(count: usize, bytes: usize) -> Self {
-        Self { memory: Vec::with_capacity(bytes), located: Vec::with_capacity(count) }
-    }
-
-    /// Finds a body. Only under the lock.
-    pub(crate) fn locate(&mut self, log: &Log, at: Position, sequence: u64, len: u32) {
-        let from = self.memory.len();
-        let located = match log.read(at, len as usize, &mut self.memory) {
-            None => Located::Here { from, len: len as usize },
-            Some(segment) => Located::OnDisk { segment, at, sequence, len },
-        };
-        self.located.push(located);
-    }
-
-    /// Hands every body to `take`, in order. `Err` names where a damaged one lies.
-    pub(crate) fn each<T>(self, mut take: impl FnMut(Result<&[u8], Damaged>) -> T) -> Vec<T> {
-        let Self { memory, located } = self;
-        let read = |located| match located {
-            Located::Here { from, len } => {
-                take(Ok(memory.get(from..from + len).unwrap_or_default()))
-            }
-            Located::OnDisk { segment, at, sequence, len } => {
-                let body = read_from_disk(&segment, at, sequence, len);
-                take(body.as_deref().map_err(|damaged| *damaged))
-            }
-        };
-        located.into_iter().map(read).collect()
-    }
-}
-
-/// Where a body lies that cannot be read, or whose check sum is wrong.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Damaged {
-    pub(crate) at: Position,
-}
-
-fn read_from_disk(
-    segment: &Segment,
-    at: Position,
-    sequence: u64,
-    len: u32,
-) -> Result<Bytes, Damaged> {
-    let check = record::BODY_CHECK_BYTES as u32;
-    let mut bytes = vec![0; (len + check) as usize];
-    let from = u64::from(at.offset() - check);
-    segment.file.read_at(&mut bytes, from).map_err(|_| Damaged { at })?;
-    record::checked_body(sequence, len, &bytes.into()).ok_or(Damaged { at })
 }

@@ -15,6 +15,7 @@ use tidegate_core::{
 use crate::disk::{Disk, DiskFile, DiskLock, RealDisk};
 use crate::driver::EngineDriver;
 use crate::engine::Engine;
+use crate::janitor::Janitor;
 use crate::{Durability, Options};
 
 /// What fails from now on.
@@ -112,19 +113,22 @@ fn rig() -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let faults = Arc::new(Faults::default());
     let driver = open(&dir, &faults);
-    let spec = QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(queue()) };
-    block_on(driver.declare(&spec)).unwrap();
+    declare(&driver);
     Rig { dir, faults, driver }
 }
 
+fn declare(driver: &EngineDriver) {
+    let spec = QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(queue()) };
+    block_on(driver.declare(&spec)).unwrap();
+}
+
+fn options(dir: &TempDir) -> Options {
+    Options { segment_bytes: 16 << 10, durability: Durability::Always, ..Options::new(dir.path()) }
+}
+
 fn open(dir: &TempDir, faults: &Arc<Faults>) -> EngineDriver {
-    let options = Options {
-        segment_bytes: 16 << 10,
-        durability: Durability::Always,
-        ..Options::new(dir.path())
-    };
     let disk: Arc<dyn Disk> = Arc::new(FaultyDisk(faults.clone()));
-    EngineDriver::new(Arc::new(Engine::open(&options, &disk).unwrap()))
+    EngineDriver::new(Arc::new(Engine::open(&options(dir), &disk).unwrap()))
 }
 
 fn send(driver: &EngineDriver) -> tidegate_core::Result<()> {
@@ -223,6 +227,42 @@ fn after_a_failed_sync_of_the_directory_nothing_is_ever_acknowledged() {
     assert_eq!(block_on(driver.close()).unwrap_err().kind(), ErrorKind::Poisoned);
     drop(driver);
     assert_eq!(ready(&open(&dir, &faults)), sent, "what was acknowledged before is there");
+}
+
+/// What could not be copied of the oldest segment is copied later, and the segment is kept until
+/// then.
+#[test]
+fn a_copy_that_failed_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(Faults::default());
+    let options = options(&dir);
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk(faults.clone()));
+    let engine = Arc::new(Engine::open_unattended(&options, &disk, [7; 16]).unwrap());
+    let driver = EngineDriver::new(engine.clone());
+    declare(&driver);
+    let kept = 20;
+    (0..kept).for_each(|_| send(&driver).unwrap());
+    let session = block_on(driver.open(&queue(), &SessionOptions::default())).unwrap();
+    let held = block_on(session.receive(&ReceiveOptions::up_to(kept))).unwrap();
+    assert_eq!(held.len(), kept);
+    for _ in 0..150 {
+        send(&driver).unwrap();
+        let leases = block_on(session.receive(&ReceiveOptions::up_to(1))).unwrap();
+        let _ = block_on(session.settle(&[(leases[0].token.clone(), Verdict::Complete)])).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    let mut janitor = Janitor::new(&engine.shell, &stop);
+    let oldest = |engine: &Engine| engine.shell.lock().log.oldest().unwrap().id;
+    assert_eq!(oldest(&engine), 1);
+    faults.creates.store(true, Ordering::SeqCst);
+    block_on(janitor.step());
+    assert_eq!(oldest(&engine), 1, "the copy is larger than a segment and finds no file");
+    faults.creates.store(false, Ordering::SeqCst);
+    (0..3).for_each(|_| block_on(janitor.step()));
+    assert!(oldest(&engine) > 1, "the log is cleaned");
+    drop(janitor);
+    drop((session, driver, engine));
+    assert_eq!(ready(&open(&dir, &faults)), kept as u64);
 }
 
 /// On a full disk sends are refused, and every task that is there can still be settled. When space

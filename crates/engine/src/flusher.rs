@@ -19,40 +19,71 @@ const LEASE_SYNC: Duration = Duration::from_millis(10);
 /// Syncs until `stop` is set.
 pub(crate) fn run(shell: &Arc<Shell>, stop: &AtomicBool) {
     shell.commit.set_flusher(thread::current());
-    let mut quiet = Quiet::default();
-    let pause = match shell.commit.durability() {
-        Durability::Always => LEASE_SYNC,
-        Durability::Interval(interval) => interval,
-        Durability::Never => Duration::from_secs(3_600),
-    };
+    let mut flusher = Flusher::new(shell.commit.durability());
     while !stop.load(Ordering::SeqCst) {
+        match flusher.step(shell) {
+            Rest::None => {}
+            Rest::AtMost(pause) => thread::park_timeout(pause),
+            Rest::UntilWoken => thread::park(),
+        }
+    }
+}
+
+/// What the thread does after a step. It may be woken from either rest at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    None,
+    AtMost(Duration),
+    UntilWoken,
+}
+
+/// What the flusher knows from one step to the next.
+#[derive(Debug)]
+pub(crate) struct Flusher {
+    /// How long it leaves a log alone for which nobody waits.
+    pause: Duration,
+    /// Whether the last step ended with that pause.
+    paused: bool,
+    quiet: Quiet,
+}
+
+impl Flusher {
+    pub(crate) fn new(durability: Durability) -> Self {
+        let pause = match durability {
+            Durability::Always => LEASE_SYNC,
+            Durability::Interval(interval) => interval,
+            Durability::Never => Duration::from_secs(3_600),
+        };
+        Self { pause, paused: false, quiet: Quiet::default() }
+    }
+
+    /// Does what is next: syncs for those who wait, or after a pause for nobody.
+    pub(crate) fn step(&mut self, shell: &Shell) -> Rest {
+        let paused = std::mem::take(&mut self.paused);
         if shell.commit.poison.check(Operation::Settle).is_err() {
             shell.commit.wake_all();
-            thread::park();
-            continue;
+            return Rest::UntilWoken;
         }
         if shell.commit.has_waiters() {
-            if shell.commit.try_take_sync_role() {
-                // WHY: a failure is in the poison, where all see it.
-                let _ = shell.commit.sync(shell);
-                shell.commit.leave_sync_role();
-                continue;
+            if !shell.commit.try_take_sync_role() {
+                return Rest::AtMost(LEASE_SYNC);
             }
-            thread::park_timeout(LEASE_SYNC);
-            continue;
+            // WHY: a failure is in the poison, where all see it.
+            let _ = shell.commit.sync(shell);
+            shell.commit.leave_sync_role();
+            return Rest::None;
         }
-        if quiet.is_over(shell) {
-            thread::park_timeout(pause);
-            if !shell.commit.has_waiters() {
-                quiet.step(shell);
-            }
-        } else {
+        if !self.quiet.is_over(shell) {
             shell.commit.flusher_sleeps();
             // WHY: again, or what was appended before the line above would stay unseen.
-            if !quiet.is_over(shell) && !stop.load(Ordering::SeqCst) {
-                thread::park();
-            }
+            return if self.quiet.is_over(shell) { Rest::None } else { Rest::UntilWoken };
         }
+        if paused {
+            self.quiet.step(shell);
+            return Rest::None;
+        }
+        self.paused = true;
+        Rest::AtMost(self.pause)
     }
 }
 

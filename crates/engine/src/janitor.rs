@@ -32,23 +32,20 @@ const IDLE_COPY_BYTES: u64 = 4 << 20;
 
 /// Works until `stop` is set.
 pub(crate) fn run(shell: &Arc<Shell>, stop: &AtomicBool) {
-    let mut janitor = Janitor { shell, stop, retired: Vec::new(), cleaning: None, copied: 0 };
+    let mut janitor = Janitor::new(shell, stop);
     loop {
         let told = shell.janitor.listen();
         if stop.load(Ordering::SeqCst) {
             return;
         }
-        if shell.commit.poison.check(Operation::Open).is_ok()
-            && let Err(error) = janitor.work()
-        {
-            tracing::warn!(%error, "cleaning the log failed; it is tried again");
-        }
+        block_on(janitor.step());
         told.wait_timeout(LOOK);
     }
 }
 
-struct Janitor<'a> {
-    shell: &'a Arc<Shell>,
+/// What the janitor knows from one look to the next.
+pub(crate) struct Janitor<'a> {
+    shell: &'a Shell,
     stop: &'a AtomicBool,
     /// Segments that are out of the log, but perhaps still read.
     retired: Vec<Arc<Segment>>,
@@ -57,12 +54,25 @@ struct Janitor<'a> {
     copied: u64,
 }
 
-impl Janitor<'_> {
+impl<'a> Janitor<'a> {
+    pub(crate) fn new(shell: &'a Shell, stop: &'a AtomicBool) -> Self {
+        Self { shell, stop, retired: Vec::new(), cleaning: None, copied: 0 }
+    }
+
+    /// Looks once, and does all there is to do.
+    pub(crate) async fn step(&mut self) {
+        if self.shell.commit.poison.check(Operation::Open).is_ok()
+            && let Err(error) = self.work().await
+        {
+            tracing::warn!(%error, "cleaning the log failed; it is tried again");
+        }
+    }
+
     /// Cleans before it makes new files, so that a log that is used evenly only uses its own again.
-    fn work(&mut self) -> Result<()> {
+    async fn work(&mut self) -> Result<()> {
         while !self.stop.load(Ordering::SeqCst) {
             self.recycle();
-            let cleaned = self.clean_some()?;
+            let cleaned = self.clean_some().await?;
             if !self.fill_one_spare() && !cleaned {
                 break;
             }
@@ -136,11 +146,11 @@ impl Janitor<'_> {
     }
 
     /// Cleans a part of the oldest segment, if there is a need. Whether there is more to do.
-    fn clean_some(&mut self) -> Result<bool> {
+    async fn clean_some(&mut self) -> Result<bool> {
         let Some(oldest) = self.next_to_clean() else { return Ok(false) };
         let unused = self.shell.lock().unused_oldest();
         if unused > 0 {
-            self.drop_oldest(unused)?;
+            self.drop_oldest(unused).await?;
             return Ok(true);
         }
         if self.cleaning.as_ref().is_none_or(|cleaning| cleaning.segment() != oldest.id) {
@@ -150,11 +160,17 @@ impl Janitor<'_> {
             return Ok(false);
         }
         match self.next_candidates() {
-            Some(candidates) => self.relocate(&candidates)?,
+            Some(candidates) => {
+                if let Err(error) = self.relocate(&candidates) {
+                    // INVARIANT: a segment is dropped only after all of it was looked through, so
+                    // what could not be copied is looked at again.
+                    self.cleaning = None;
+                    return Err(error);
+                }
+            }
             None => {
                 self.cleaning = None;
-                self.sync()?;
-                self.drop_oldest(1)?;
+                self.drop_oldest(1).await?;
             }
         }
         Ok(true)
@@ -203,15 +219,19 @@ impl Janitor<'_> {
         self.shell.commit.write(self.shell, end, Operation::Administer)
     }
 
-    /// Takes the oldest segments out of the log. What was copied of them is synced.
-    fn drop_oldest(&mut self, count: usize) -> Result<()> {
+    /// Takes the oldest segments out of the log, of which all that is needed was copied.
+    async fn drop_oldest(&mut self, count: usize) -> Result<()> {
+        // INVARIANT: before the log says that a segment is not needed, all that makes it so is
+        // synced: the copies, and the ends of the tasks that were not copied. What the log says may
+        // outlive a power cut that takes what was written before it.
+        self.sync().await?;
         self.shell.command(Operation::Administer, 64, |core| {
             let floor = core.log.floor_after(count);
             core.effect(|state, frame| state.raise_floor(floor, frame));
             Ok(())
         })?;
         // INVARIANT: before a file is used again, the log says that it is no longer a segment.
-        self.sync()?;
+        self.sync().await?;
         let mut core = self.shell.lock();
         for _ in 0..count {
             let Some(oldest) = core.log.drop_oldest() else { return Ok(()) };
@@ -222,7 +242,7 @@ impl Janitor<'_> {
     }
 
     /// Syncs, unless the log never does: then a power cut may lose all, and the log says so.
-    fn sync(&self) -> Result<()> {
+    async fn sync(&self) -> Result<()> {
         let commit = &self.shell.commit;
         match commit.durability() {
             Durability::Never => {
@@ -232,7 +252,7 @@ impl Janitor<'_> {
             // WHY: as one of those who wait, so that it takes no turn from them.
             Durability::Always => {
                 let end = self.shell.lock().log.end();
-                block_on(commit.durable(self.shell, end, Operation::Administer))
+                commit.durable(self.shell, end, Operation::Administer).await
             }
             Durability::Interval(_) => commit.sync_for(self.shell),
         }

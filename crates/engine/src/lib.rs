@@ -3,9 +3,11 @@
 //! Three parts that never mix: [`state`] is pure and knows the queues, [`log`] turns what happens
 //! into frames in segments, and [`shell`] stands between callers and the state. `commit` makes
 //! frames durable; `flusher`, `janitor` and `timekeeper` are the threads. `driver`, `session` and
-//! `views` are the contract's face. Only `disk` touches files.
+//! `views` are the contract's face. Only `disk` touches files; `simulation` is another disk, and
+//! the threads done by hand.
 #![expect(rustdoc::private_intra_doc_links, reason = "the map of a private house")]
 
+mod bodies;
 mod commit;
 mod disk;
 mod driver;
@@ -20,6 +22,9 @@ mod poison;
 mod position;
 mod session;
 mod shell;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod state;
 mod timekeeper;
 mod token;
@@ -146,16 +151,19 @@ pub async fn open_with_report(options: Options) -> Result<(Broker, Found)> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let engine = Arc::new(Engine::open(&options, &disk)?);
     let found = engine.found.clone();
+    Ok((broker(engine, &options), found))
+}
+
+fn broker(engine: Arc<Engine>, options: &Options) -> Broker {
     let driver = Arc::new(EngineDriver::new(engine));
-    let broker = Broker::new(BrokerParts {
+    Broker::new(BrokerParts {
         label: format!("embedded:{}", options.path.display()),
         driver: driver.clone(),
         inspect: Some(driver.clone()),
         admin: Some(driver.clone()),
         atomic: Some(driver),
-        clock: options.clock,
-    });
-    Ok((broker, found))
+        clock: options.clock.clone(),
+    })
 }
 
 /// What the engine can do: all of the contract.

@@ -8,17 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_lite::future::or;
 use tidegate_core::{
-    Error, ErrorKind, Held, Lease, LeaseToken, Operation, QueueName, QueueSpec, ReceiveOptions,
-    Result, Session, Settled, Task, Verdict,
+    Bytes, Error, ErrorKind, Held, Kind, Lease, LeaseToken, Operation, QueueName, QueueSpec,
+    ReceiveOptions, Result, Session, Settled, Task, Verdict,
 };
 
+use crate::bodies::Bodies;
 use crate::driver::verdict_bytes;
-use crate::engine::{Bodies, Damaged, Engine};
+use crate::engine::Engine;
 use crate::log::body::Body;
 use crate::position::Position;
 use crate::shell::ReadyListener;
-use crate::state::Granted;
 use crate::state::timers::Hold;
+use crate::state::{Extra, Grant, Granted};
 
 /// Bytes that a lease record needs for each task, and an extend.
 const LEASE_BYTES: usize = 32;
@@ -44,11 +45,10 @@ enum Attempt {
 
 /// Tasks that were handed out, and what they depend on.
 struct Batch {
-    granted: Vec<Granted>,
+    grant: Grant,
     bodies: Bodies,
     spec: Arc<QueueSpec>,
     written: Position,
-    depends: Position,
 }
 
 impl EngineSession {
@@ -70,19 +70,18 @@ impl EngineSession {
         let bytes = LEASE_BYTES * (options.limit + 1);
         self.engine.shell.command(RECEIVE, bytes, |core| {
             let index = core.state.index_of(&self.queue, RECEIVE)?;
-            let ((granted, depends), written) =
+            let (grant, written) =
                 core.lease(|state, frame| state.receive(index, self.hold, options, frame));
-            if granted.is_empty() {
+            let Some(grant) = grant else {
                 // INVARIANT: listened to under the lock, so that nothing becomes ready unheard.
                 return Ok(Attempt::Nothing(core.ready(index).listen()));
-            }
-            let bytes = granted.iter().map(|lease| lease.body_len as usize).sum();
-            let mut bodies = Bodies::with_capacity(granted.len(), bytes);
-            for lease in &granted {
-                bodies.locate(&core.log, lease.body, lease.sequence, lease.body_len);
+            };
+            let mut bodies = Bodies::for_lengths(grant.tasks.iter().map(|task| task.body_len));
+            for task in &grant.tasks {
+                bodies.locate(&core.log, task.body, task.sequence, task.body_len);
             }
             let Some(spec) = core.state.spec_at(index) else { return Err(self.gone()) };
-            Ok(Attempt::Got(Batch { granted, bodies, spec, written, depends }))
+            Ok(Attempt::Got(Batch { grant, bodies, spec, written }))
         })
     }
 
@@ -95,19 +94,25 @@ impl EngineSession {
     async fn hand_over(&self, batch: Batch) -> Result<Vec<Lease>> {
         const RECEIVE: Operation = Operation::Receive;
         let shell = &self.engine.shell;
-        let Batch { granted, bodies, spec, written, depends } = batch;
+        let Batch { mut grant, bodies, spec, written } = batch;
         shell.commit.written_by(shell, written, RECEIVE).await?;
-        shell.commit.durable(shell, depends, RECEIVE).await?;
-        let mut leases = Vec::with_capacity(granted.len());
+        shell.commit.durable(shell, grant.depends, RECEIVE).await?;
+        let tasks = std::mem::take(&mut grant.tasks);
+        let mut leases = Vec::with_capacity(tasks.len());
         let mut damaged = Vec::new();
-        let mut left = granted.into_iter();
-        bodies.each(|body| {
-            let Some(granted) = left.next() else { return };
-            match read_body(body) {
-                Ok(body) => leases.push(to_lease(&self.queue, &spec, granted, &body)),
-                Err(at) => damaged.push((granted.token, at)),
+        let mut kind = Kind::from("");
+        for (task, body) in tasks.into_iter().zip(bodies.read()) {
+            let (token, at) = (grant.token(&task), task.body);
+            let read =
+                body.ok().and_then(|body| to_task(&self.queue, &spec, &mut kind, task, &body));
+            match read {
+                Some(task) => {
+                    let Grant { until, duration, .. } = grant;
+                    leases.push(Lease { task, token, until, duration });
+                }
+                None => damaged.push((token, at)),
             }
-        });
+        }
         if !damaged.is_empty() {
             self.quarantine(damaged).await?;
         }
@@ -115,8 +120,8 @@ impl EngineSession {
     }
 
     /// Makes tasks dead whose bodies cannot be read: named, kept, and not handed out again.
-    async fn quarantine(&self, damaged: Vec<(LeaseToken, Damaged)>) -> Result<()> {
-        let verdict = |(token, Damaged { at }): (LeaseToken, Damaged)| {
+    async fn quarantine(&self, damaged: Vec<(LeaseToken, Position)>) -> Result<()> {
+        let verdict = |(token, at): (LeaseToken, Position)| {
             tracing::error!(?at, "a task's payload is damaged on the disk; the task is now dead");
             let reason = format!("its payload is damaged on the disk ({at:?} of the log)");
             (token, Verdict::DeadLetter { reason })
@@ -126,20 +131,26 @@ impl EngineSession {
     }
 }
 
-fn read_body(body: Result<&[u8], Damaged>) -> Result<Body<'_>, Damaged> {
-    let bytes = body?;
-    Body::read(bytes).ok_or(Damaged { at: Position::START })
-}
-
-fn to_lease(queue: &QueueName, spec: &QueueSpec, granted: Granted, body: &Body<'_>) -> Lease {
-    let Granted {
-        token, sequence, deliveries, attempt, last_error, moved, until, duration, ..
-    } = granted;
-    let task = Task {
+/// A task as it is received; `None` if `bytes` are no body. `kind` is that of the task before,
+/// which nearly always is this one's too.
+fn to_task(
+    queue: &QueueName,
+    spec: &QueueSpec,
+    kind: &mut Kind,
+    granted: Granted,
+    bytes: &Bytes,
+) -> Option<Task> {
+    let body = Body::read(bytes)?;
+    if *kind != body.kind {
+        *kind = String::from(body.kind).into();
+    }
+    let Granted { sequence, deliveries, attempt, extra, .. } = granted;
+    let Extra { last_error, moved, .. } = extra.map(|extra| *extra).unwrap_or_default();
+    Some(Task {
         id: body.id,
         queue: queue.clone(),
-        kind: body.kind.into(),
-        payload: body.payload(),
+        kind: kind.clone(),
+        payload: body.payload_of(bytes),
         headers: body.headers(),
         priority: body.priority,
         ordering_key: body.ordering_key.map(Into::into),
@@ -150,8 +161,7 @@ fn to_lease(queue: &QueueName, spec: &QueueSpec, granted: Granted, body: &Body<'
         enqueued_at: body.enqueued_at,
         last_error,
         dead_letter: moved,
-    };
-    Lease { task, token, until, duration }
+    })
 }
 
 #[async_trait]

@@ -140,6 +140,12 @@ impl Shell {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nobody holds what a command needs.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_free(&self) -> bool {
+        self.core.try_lock().is_ok() && self.commit.is_free()
+    }
+
     /// Runs one command with all that is due done before, and room for a frame with `body_max`
     /// bytes. Whoever waits for what it made available is woken.
     pub(crate) fn command<T>(

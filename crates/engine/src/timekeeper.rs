@@ -19,8 +19,13 @@ pub(crate) fn run(shell: &Arc<Shell>, stop: &AtomicBool) {
             None => block_on(sooner),
             Some(at) => block_on(or(sooner, shell.time.sleep_until(at))),
         }
-        if shell.next_watched_event().is_some_and(|at| at <= shell.time.now()) {
-            shell.tick();
-        }
+        step(shell);
+    }
+}
+
+/// Does what is due now, if anybody waits for it.
+pub(crate) fn step(shell: &Shell) {
+    if shell.next_watched_event().is_some_and(|at| at <= shell.time.now()) {
+        shell.tick();
     }
 }

@@ -3,7 +3,9 @@
 use tidegate_core::LeaseToken;
 
 const VERSION: u8 = 1;
-const BODY_BYTES: usize = 25;
+const TOKEN_BYTES: usize = 33;
+/// The golden ratio of 64 bits: an odd number whose multiples are spread evenly.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Bits of the log sequence in a fence: 17 million million frames.
 const LSN_BITS: u32 = 44;
 /// Most times a directory can be opened: a million.
@@ -27,6 +29,12 @@ impl Fence {
     pub(crate) const fn as_u64(self) -> u64 {
         self.0
     }
+
+    /// The open in which it was given out.
+    #[cfg(feature = "simulation")]
+    pub(crate) const fn epoch(self) -> u32 {
+        (self.0 >> LSN_BITS) as u32
+    }
 }
 
 /// What a token says.
@@ -44,38 +52,40 @@ pub(crate) struct Fenced {
 
 impl Fenced {
     pub(crate) fn to_token(self) -> LeaseToken {
-        let mut bytes = [0; BODY_BYTES + 4];
-        let (body, sum) = bytes.split_at_mut(BODY_BYTES);
-        let numbers = [
-            &[VERSION][..],
-            &self.queue.to_le_bytes(),
-            &self.slot.to_le_bytes(),
-            &self.sequence.to_le_bytes(),
-            &self.fence.0.to_le_bytes(),
-        ];
-        let mut rest = &mut *body;
-        for number in numbers {
-            let (place, after) = rest.split_at_mut(number.len());
+        let Self { queue, slot, sequence, fence } = self;
+        let mut bytes = [VERSION; TOKEN_BYTES];
+        let mut rest = &mut bytes[1..];
+        let mut put = |number: &[u8]| {
+            let (place, after) = std::mem::take(&mut rest).split_at_mut(number.len());
             place.copy_from_slice(number);
             rest = after;
-        }
-        sum.copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+        };
+        put(&queue.to_le_bytes());
+        put(&slot.to_le_bytes());
+        put(&sequence.to_le_bytes());
+        put(&fence.0.to_le_bytes());
+        put(&self.check().to_le_bytes());
         LeaseToken::from_slice(&bytes)
     }
 
     /// Reads a token; `None` if no engine issued it.
     pub(crate) fn from_token(token: &LeaseToken) -> Option<Self> {
-        let (body, sum) = token.as_bytes().split_at_checked(BODY_BYTES)?;
-        if body.first() != Some(&VERSION) || sum != crc32c::crc32c(body).to_le_bytes() {
-            return None;
-        }
-        let four = |at: usize| body.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
-        let eight = |at: usize| body.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-        Some(Self {
-            queue: four(1)?,
-            slot: four(5)?,
-            sequence: eight(9)?,
-            fence: Fence(eight(17)?),
+        let bytes: &[u8; TOKEN_BYTES] = token.as_bytes().try_into().ok()?;
+        let four = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        let eight = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+        let read =
+            Self { queue: four(1)?, slot: four(5)?, sequence: eight(9)?, fence: Fence(eight(17)?) };
+        (bytes.first() == Some(&VERSION) && eight(25)? == read.check()).then_some(read)
+    }
+
+    /// Tells a token from bytes that are none. Each step can be undone, so a change of one of the
+    /// numbers always changes the check.
+    fn check(self) -> u64 {
+        let Self { queue, slot, sequence, fence } = self;
+        let place = u64::from(queue) << 32 | u64::from(slot);
+        [place, sequence, fence.0].into_iter().fold(u64::from(VERSION), |check, number| {
+            let mixed = (check ^ number).wrapping_mul(GOLDEN);
+            mixed ^ mixed >> 32
         })
     }
 }
@@ -90,9 +100,11 @@ mod tests {
         let token = fenced.to_token();
         assert_eq!(Fenced::from_token(&token), Some(fenced));
         for place in 0..token.as_bytes().len() {
-            let mut bytes = token.as_bytes().to_vec();
-            bytes[place] ^= 1;
-            assert_eq!(Fenced::from_token(&LeaseToken::from_bytes(bytes)), None);
+            for bit in 0..8 {
+                let mut bytes = token.as_bytes().to_vec();
+                bytes[place] ^= 1 << bit;
+                assert_eq!(Fenced::from_token(&LeaseToken::from_bytes(bytes)), None);
+            }
         }
         assert_eq!(Fenced::from_token(&LeaseToken::from_bytes(&b"garbage"[..])), None);
     }

@@ -6,8 +6,8 @@ use tidegate_core::{
     QueueStats, Result, State as Condition, Task, TaskId, TaskView, Timestamp,
 };
 
+use crate::bodies::Bodies;
 use crate::driver::{EngineDriver, spec_bytes_max};
-use crate::engine::Bodies;
 use crate::log::body::Body;
 use crate::position::Position;
 use crate::shell::Core;
@@ -38,8 +38,8 @@ impl EngineDriver {
         let (sketches, bodies, specs) = self
             .look(|core| {
                 let sketches = find(&core.state)?;
-                let bytes = sketches.iter().map(|sketch| sketch.body_len as usize).sum();
-                let mut bodies = Bodies::with_capacity(sketches.len(), bytes);
+                let lengths = sketches.iter().map(|sketch| sketch.body_len);
+                let mut bodies = Bodies::for_lengths(lengths);
                 for sketch in &sketches {
                     bodies.locate(&core.log, sketch.body, sketch.sequence, sketch.body_len);
                 }
@@ -48,13 +48,11 @@ impl EngineDriver {
                 Ok((sketches, bodies, specs))
             })
             .await?;
-        let mut left = sketches.into_iter().zip(specs);
-        let views = bodies.each(|body| {
-            let (sketch, spec) = left.next()?;
-            let body = body.ok().and_then(Body::read);
-            Some(body.map_or_else(|| damaged_view(&sketch), |body| to_view(&sketch, &spec, &body)))
+        let views = sketches.iter().zip(specs).zip(bodies.read()).map(|((sketch, spec), body)| {
+            let view = body.ok().and_then(|body| to_view(sketch, &spec, &body));
+            view.unwrap_or_else(|| damaged_view(sketch))
         });
-        Ok(views.into_iter().flatten().collect())
+        Ok(views.collect())
     }
 
     /// Changes something, and returns once that is durable.
@@ -81,13 +79,13 @@ impl EngineDriver {
     }
 }
 
-fn to_view(sketch: &Sketch, spec: &QueueSpec, body: &Body<'_>) -> TaskView {
-    let sequence = sketch.sequence;
+fn to_view(sketch: &Sketch, spec: &QueueSpec, bytes: &Bytes) -> Option<TaskView> {
+    let (body, sequence) = (Body::read(bytes)?, sketch.sequence);
     let task = Task {
         id: body.id,
         queue: sketch.queue.clone(),
-        kind: body.kind.into(),
-        payload: body.payload(),
+        kind: String::from(body.kind).into(),
+        payload: body.payload_of(bytes),
         headers: body.headers(),
         priority: body.priority,
         ordering_key: body.ordering_key.map(Into::into),
@@ -99,7 +97,7 @@ fn to_view(sketch: &Sketch, spec: &QueueSpec, body: &Body<'_>) -> TaskView {
         last_error: sketch.last_error.clone(),
         dead_letter: sketch.moved.clone(),
     };
-    view(sketch, task)
+    Some(view(sketch, task))
 }
 
 /// A task whose body cannot be read is shown, and named as what it is.

@@ -172,6 +172,15 @@ async fn a_torn_tail_is_cut_off_and_written_over() {
     assert_eq!(payloads(&again).await, [0, 1, 2, 3, 9]);
 }
 
+/// A file that was made and never synced may be empty after a power cut.
+#[tokio::test]
+async fn an_empty_segment_is_passed_over() {
+    let dir = filled(3).await;
+    fs::write(segment(&dir, 2), "").unwrap();
+    let broker = open(&dir).await.unwrap();
+    assert_eq!(payloads(&broker).await, [0, 1, 2]);
+}
+
 #[tokio::test]
 async fn a_file_in_the_directory_s_place_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -18,7 +18,7 @@ const LEASED_BYTES: (usize, usize) = (14, 12);
 const COMPLETED_BYTES: (usize, usize) = (0, 14);
 
 /// Measures `load` on a new bare log in `dir`.
-pub(super) async fn measure(dir: &Path, durability: Durability, load: Load) -> io::Result<Sample> {
+pub async fn measure(dir: &Path, durability: Durability, load: Load) -> io::Result<Sample> {
     let log = Arc::new(BareLog::create(dir, durability)?);
     let quota = Arc::new(Quota::new(load.tasks));
     let stopwatch = Stopwatch::start();

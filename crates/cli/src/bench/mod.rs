@@ -2,10 +2,10 @@
 
 pub(crate) mod args;
 mod bare_log;
-mod baseline;
+pub mod baseline;
 mod raw;
 mod row;
-mod sample;
+pub mod sample;
 mod wake;
 mod worker;
 
@@ -163,7 +163,7 @@ async fn measure_row(
 
 /// The rate of pick-ups that follow each other at once, the rests between them left out.
 fn one_after_the_other(mut sample: Sample) -> Sample {
-    sample.tasks_per_second = 1e6 / percentile_us(&mut sample.latencies.pickup, 50);
+    sample.tasks_per_second = 1e6 / percentile_us(&mut sample.latencies.pickup, 50.0);
     sample
 }
 

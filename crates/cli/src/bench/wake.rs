@@ -21,7 +21,7 @@ pub(super) fn measure(dir: &Path, durability: Durability, load: Load) -> io::Res
     let stopwatch = Stopwatch::start();
     let mut syncs = syncs(dir, durability, load)?;
     let mut wakes = round_trips(load.tasks)?;
-    let floor_us = percentile_us(&mut syncs, 50) + percentile_us(&mut wakes, 50);
+    let floor_us = percentile_us(&mut syncs, 50.0) + percentile_us(&mut wakes, 50.0);
     let sample = stopwatch.stop(load.tasks, Latencies::default());
     Ok(Sample { tasks_per_second: 1e6 / floor_us, ..sample })
 }

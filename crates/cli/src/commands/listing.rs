@@ -71,7 +71,7 @@ pub(crate) fn one(output: Output, view: &TaskView) -> Result<(), Failure> {
         ("id", task.id.to_string()),
         ("queue", task.queue.to_string()),
         ("state", view.state.to_string()),
-        ("kind", task.kind.clone()),
+        ("kind", task.kind.to_string()),
         ("sequence", task.sequence.to_string()),
         ("partition", task.partition.to_string()),
         ("priority", task.priority.to_string()),

@@ -244,6 +244,9 @@ fn inverted(
     let holding =
         |d: &&Delivery<'_>| d.end <= first.start && first.end < lives.held_until(earlier, d);
     let holding = earlier.deliveries.iter().filter(here).find(holding)?;
+    if lives.purged_after(queue, holding.start) {
+        return None;
+    }
     Some(format!("handed out by {} µs, the earlier one held since {} µs", first.end, holding.end))
 }
 

@@ -124,8 +124,9 @@ impl<'a> Body<'a> {
         headers
     }
 
-    pub(crate) fn payload(&self) -> Bytes {
-        Bytes::copy_from_slice(self.payload)
+    /// The payload as a part of the bytes that the body was read from.
+    pub(crate) fn payload_of(&self, whole: &Bytes) -> Bytes {
+        whole.slice(whole.len() - self.payload.len()..)
     }
 }
 
@@ -170,7 +171,7 @@ mod tests {
             let body = Body::read(&bytes).unwrap();
             assert_eq!((body.id, body.kind, body.priority), (task.id, &*task.kind, task.priority));
             assert_eq!(body.headers(), task.headers);
-            assert_eq!(body.payload(), task.payload);
+            assert_eq!(body.payload_of(&bytes.clone().into()), task.payload);
             assert_eq!(body.ordering_key, task.ordering_key.as_deref());
             let dedup = task.dedup.as_ref().map(|dedup| (dedup.key.as_str(), dedup.unique));
             assert_eq!(body.dedup, dedup);

@@ -66,7 +66,7 @@ pub(crate) fn recover(
     if replay.until_gap(&files, state)? {
         replay.after_gap(&files, state)?;
     }
-    Ok(Some(replay.finish(log, &files)))
+    Ok(Some(replay.finish(log, &files, state.numbers().floor)))
 }
 
 /// A file named as a segment.
@@ -418,9 +418,11 @@ impl Replay {
         }
     }
 
-    fn finish(self, log: [u8; 16], files: &[SegmentFile]) -> Recovered {
+    /// What was read, of a log that needs no segment before `floor`.
+    fn finish(self, log: [u8; 16], files: &[SegmentFile], floor: u32) -> Recovered {
+        // WHY: the floor that was carried out, not one that only a ghost tells: ghosts are erased,
+        // and the next open would miss what was made a spare on their word.
         let last = self.end.segment();
-        let floor = self.ends.floor;
         let is_needed = |id: u32| id >= floor && id <= last && self.next_lsn.is_some();
         let (needed, unused): (Vec<_>, Vec<_>) =
             files.iter().map(|file| file.segment.clone()).partition(|s| is_needed(s.id));

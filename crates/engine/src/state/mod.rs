@@ -24,7 +24,7 @@ mod time;
 pub(crate) mod timers;
 pub(crate) mod usage;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tidegate_core::{DeadLetter, Operation, QueueName, Result, Timestamp};
@@ -38,7 +38,7 @@ use timers::Timers;
 use usage::Usage;
 
 pub(crate) use inspect::Sketch;
-pub(crate) use receive::Granted;
+pub(crate) use receive::{Grant, Granted};
 pub(crate) use relocate::Candidate;
 pub(crate) use slots::Phase;
 
@@ -51,7 +51,8 @@ pub(crate) struct State {
     timers: Timers,
     queues: Vec<Option<Queue>>,
     by_name: HashMap<QueueName, u32>,
-    by_id: HashMap<u32, u32>,
+    /// A tree: it is asked for every token, and the few queues there are lie in one node.
+    by_id: BTreeMap<u32, u32>,
     /// What few tasks have, by slot.
     extras: HashMap<u32, Box<Extra>>,
     /// Ordering keys of tasks that stand in no lane, by slot.
@@ -73,11 +74,11 @@ pub(crate) struct State {
 /// What only a task that failed or died has.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
-    last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
     /// Why it is dead.
     dead: Option<DeadLetter>,
     /// Why it was moved here.
-    moved: Option<DeadLetter>,
+    pub(crate) moved: Option<DeadLetter>,
 }
 
 impl State {
@@ -95,7 +96,7 @@ impl State {
             timers: Timers::default(),
             queues: Vec::new(),
             by_name: HashMap::new(),
-            by_id: HashMap::new(),
+            by_id: BTreeMap::new(),
             extras: HashMap::new(),
             keys: HashMap::new(),
             until_done: HashMap::new(),

@@ -2,30 +2,46 @@
 
 use std::time::Duration;
 
-use tidegate_core::{DeadLetter, LeaseToken, ReceiveOptions, Timestamp};
+use tidegate_core::{LeaseToken, ReceiveOptions, Timestamp};
 
-use super::State;
 use super::lanes::Available;
 use super::queue::Queue;
 use super::slots::Phase;
 use super::timers::Hold;
+use super::{Extra, State};
 use crate::log::record::{Frame, TaskRef};
 use crate::position::Position;
 use crate::token::{Fence, Fenced};
 
-/// A lease, as far as the state knows the task.
-#[derive(Clone, Debug)]
+/// What one receive hands out.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    queue: u32,
+    fence: Fence,
+    pub(crate) until: Timestamp,
+    pub(crate) duration: Duration,
+    pub(crate) tasks: Vec<Granted>,
+    /// What must be durable before they leave.
+    pub(crate) depends: Position,
+}
+
+/// A task that is handed out, as far as the state knows it.
+#[derive(Debug)]
 pub(crate) struct Granted {
-    pub(crate) token: LeaseToken,
+    slot: u32,
     pub(crate) sequence: u64,
     pub(crate) body: Position,
     pub(crate) body_len: u32,
     pub(crate) deliveries: u32,
     pub(crate) attempt: u32,
-    pub(crate) last_error: Option<String>,
-    pub(crate) moved: Option<DeadLetter>,
-    pub(crate) until: Timestamp,
-    pub(crate) duration: Duration,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+impl Grant {
+    pub(crate) fn token(&self, task: &Granted) -> LeaseToken {
+        let Granted { slot, sequence, .. } = *task;
+        Fenced { queue: self.queue, slot, sequence, fence: self.fence }.to_token()
+    }
 }
 
 /// The next task, and what must be durable before it leaves.
@@ -36,38 +52,44 @@ struct Next {
 }
 
 impl State {
-    /// Hands out tasks of a queue and tells what they depend on.
+    /// Hands out tasks of a queue. `None` if it has none to give.
     pub(crate) fn receive(
         &mut self,
         index: u32,
         hold: Hold,
         options: &ReceiveOptions,
         frame: &mut Frame<'_>,
-    ) -> (Vec<Granted>, Position) {
-        let mut granted = Vec::new();
-        let mut depends = Position::START;
-        let Some(queue) = self.queue(index).filter(|queue| !queue.paused) else {
-            return (granted, depends);
-        };
+    ) -> Option<Grant> {
+        let queue = self.queue(index).filter(|queue| !queue.paused && queue.counts.ready > 0)?;
         let duration = options.lease.unwrap_or(queue.spec.lease);
         let hold = Hold { length_ms: duration.as_millis() as u32, ..hold };
+        let mut grant = Grant {
+            queue: queue.id,
+            fence: self.fence(frame.lsn()),
+            until: self.now.plus(duration),
+            duration,
+            tasks: Vec::with_capacity(options.limit.min(queue.counts.ready as usize)),
+            depends: Position::START,
+        };
         let (ordered, list) = (queue.is_ordered(), frame.begin_leased(queue.id, hold));
-        while granted.len() < options.limit {
-            let room = options.limit - granted.len();
-            let next = match ordered {
-                false => self.next_unordered(index).into_iter().collect(),
-                true => self.next_ordered(index, room.min(options.per_key)),
-            };
+        let mut next = Vec::new();
+        while grant.tasks.len() < options.limit {
+            let room = options.limit - grant.tasks.len();
+            match ordered {
+                false => next.extend(self.next_unordered(index)),
+                true => next.extend(self.next_ordered(index, room.min(options.per_key))),
+            }
             if next.is_empty() {
                 break;
             }
-            for next in next {
-                depends = depends.max(next.depends);
-                granted.extend(self.grant(next.slot, duration, hold, frame));
+            for next in next.drain(..) {
+                grant.depends = grant.depends.max(next.depends);
+                let granted = self.grant(next.slot, &grant, hold, frame);
+                grant.tasks.extend(granted);
             }
         }
-        frame.end_list(&list, granted.len() as u32);
-        (granted, depends)
+        frame.end_list(&list, grant.tasks.len() as u32);
+        (!grant.tasks.is_empty()).then_some(grant)
     }
 
     fn next_unordered(&self, index: u32) -> Option<Next> {
@@ -108,29 +130,22 @@ impl State {
     fn grant(
         &mut self,
         index: u32,
-        duration: Duration,
+        grant: &Grant,
         hold: Hold,
         frame: &mut Frame<'_>,
     ) -> Option<Granted> {
-        let (now, fence) = (self.now, self.fence(frame.lsn()));
-        let until = now.plus(duration);
         let sequence = self.slots.get(index)?.sequence;
         frame.put_task_ref(TaskRef { slot: index, sequence });
-        self.hand_out(index, fence, until, hold, now);
+        self.hand_out(index, grant.fence, grant.until, hold, self.now);
         let slot = self.slots.get(index)?;
-        let queue = self.queue(slot.queue)?.id;
-        let extra = self.extra(index);
         Some(Granted {
-            token: Fenced { queue, slot: index, sequence, fence }.to_token(),
+            slot: index,
             sequence,
             body: slot.body,
             body_len: slot.body_len,
             deliveries: slot.deliveries,
             attempt: slot.attempts(),
-            last_error: extra.and_then(|extra| extra.last_error.clone()),
-            moved: extra.and_then(|extra| extra.moved.clone()),
-            until,
-            duration,
+            extra: self.extra(index).cloned().map(Box::new),
         })
     }
 

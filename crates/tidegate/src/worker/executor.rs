@@ -104,7 +104,7 @@ async fn start_acknowledged(
 pub(super) fn prepare(shared: &Shared, context: &Context) -> Result<(Arc<Kind>, Work), Outcome> {
     let name = &context.task().kind;
     let Some(kind) = shared.registry.find(name) else {
-        tracing::warn!(kind = name, "no handler is registered for this kind");
+        tracing::warn!(kind = %name, "no handler is registered for this kind");
         return Err(match &shared.options.unknown_kind {
             UnknownKind::Release { after } => Outcome::release(*after),
             UnknownKind::DeadLetter => Outcome::dead_letter(format!(
@@ -293,7 +293,7 @@ impl Shared {
         done.unwrap_or_else(|text| {
             add(&self.counters.panicked, 1);
             let task = context.task();
-            tracing::error!(id = %task.id, kind = task.kind, text, "a handler panicked");
+            tracing::error!(id = %task.id, kind = %task.kind, text, "a handler panicked");
             self.observe(task, || Event::Panicked(&text));
             Outcome::retry(format!("the handler panicked: {text}"))
         })
@@ -304,7 +304,7 @@ impl Shared {
         context.cancel();
         add(&self.counters.timed_out, 1);
         let task = context.task();
-        tracing::warn!(id = %task.id, kind = task.kind, "a handler took too long");
+        tracing::warn!(id = %task.id, kind = %task.kind, "a handler took too long");
         self.observe(task, || Event::TimedOut);
         Outcome::retry(format!("the handler took longer than {:?}", timeout.unwrap_or_default()))
     }

@@ -209,13 +209,13 @@ impl Shared {
             Ok(settled) => {
                 self.count_settled(verdict, settled);
                 if matches!(verdict, Verdict::DeadLetter { .. }) {
-                    tracing::warn!(id = %task.id, kind = task.kind, ?verdict, "dead letter");
+                    tracing::warn!(id = %task.id, kind = %task.kind, ?verdict, "dead letter");
                 }
                 self.observe(task, || Event::Settled { verdict, settled });
             }
             Err(error) => {
                 add(&self.counters.unsettled, 1);
-                tracing::error!(id = %task.id, kind = task.kind, %error, "a verdict was refused; the task comes back when its lease ends");
+                tracing::error!(id = %task.id, kind = %task.kind, %error, "a verdict was refused; the task comes back when its lease ends");
                 self.observe(task, || Event::Unsettled(&error));
             }
         }
@@ -234,7 +234,7 @@ impl Shared {
         if context.lose() {
             add(&self.counters.lost, 1);
             let task = context.task();
-            tracing::warn!(id = %task.id, kind = task.kind, %lost, "a lease was lost");
+            tracing::warn!(id = %task.id, kind = %task.kind, %lost, "a lease was lost");
             self.observe(task, || Event::Lost(lost));
         }
     }
@@ -247,6 +247,6 @@ impl Shared {
         }
         self.counters.failed_unacknowledged.fetch_add(1, Ordering::Relaxed);
         let task = context.task();
-        tracing::error!(id = %task.id, kind = task.kind, ?outcome, "failed after it was acknowledged on receipt; it is not tried again");
+        tracing::error!(id = %task.id, kind = %task.kind, ?outcome, "failed after it was acknowledged on receipt; it is not tried again");
     }
 }

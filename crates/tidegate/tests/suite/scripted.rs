@@ -177,7 +177,7 @@ pub(crate) async fn only_task(broker: &Broker, queue: &str) -> tidegate::TaskVie
 }
 
 /// Enqueues tasks of a kind with the default queue of that name.
-pub(crate) async fn fill(broker: &Broker, queue: &str, kinds: &[&str]) {
+pub(crate) async fn fill(broker: &Broker, queue: &str, kinds: &[&'static str]) {
     broker.declare(&QueueSpec::new(name(queue))).await.unwrap();
     let tasks: Vec<NewTask> = kinds.iter().map(|kind| NewTask::new(*kind, "1")).collect();
     for outcome in broker.enqueue(&name(queue), &tasks).await.unwrap() {

@@ -68,7 +68,7 @@ async fn a_handler_that_panics_has_failed_with_the_text_of_the_panic() {
     }
 }
 
-async fn fill_raw(test: &TestBroker, queue: &str, kind: &str, count: usize) {
+async fn fill_raw(test: &TestBroker, queue: &str, kind: &'static str, count: usize) {
     let tasks: Vec<NewTask> = (0..count).map(|n| NewTask::new(kind, n.to_string())).collect();
     for outcome in test.broker().enqueue(&name(queue), &tasks).await.unwrap() {
         outcome.unwrap();

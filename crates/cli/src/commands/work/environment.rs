@@ -18,7 +18,7 @@ pub(super) fn inherited() -> impl Iterator<Item = std::ffi::OsString> {
 pub(super) fn of(task: &Task) -> Vec<(String, String)> {
     let mut variables = vec![
         ("ID".to_owned(), task.id.to_string()),
-        ("KIND".to_owned(), task.kind.clone()),
+        ("KIND".to_owned(), task.kind.to_string()),
         ("QUEUE".to_owned(), task.queue.to_string()),
         ("ATTEMPT".to_owned(), task.attempt.to_string()),
         ("DELIVERIES".to_owned(), task.deliveries.to_string()),

@@ -1,0 +1,54 @@
+//! Tidegate beside its peers, and the engine's curves. `cargo xtask bench` runs it.
+
+mod curves;
+mod durability;
+mod life;
+mod peer;
+mod peers;
+mod plot;
+mod service;
+mod side_by_side;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tidegate beside its peers, and the engine's curves
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask bench", max_term_width = 100)]
+struct Bench {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The full life of a task on other queues, started privately, and on the engine
+    ///
+    /// All at the same durability, payload and concurrency, round by round in turn, each driven by
+    /// its usual Rust client. A peer whose program is not there is named and left out.
+    Peers(side_by_side::PeersArgs),
+    /// The full life of a task on the embedded engine: clients, batches, durabilities
+    ///
+    /// Beside a bare log that writes the same records, round by round in turn.
+    Engine(curves::CurvesArgs),
+    /// Draws what `engine --save` has written
+    Plot(plot::PlotArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Bench { command } = Bench::parse();
+    let done = match command {
+        Command::Peers(args) => side_by_side::run(&args).await,
+        Command::Engine(args) => curves::run(&args).await,
+        Command::Plot(args) => plot::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

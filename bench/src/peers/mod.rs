@@ -1,0 +1,21 @@
+//! The queues that are measured, one file each.
+
+mod beanstalkd;
+mod nats;
+mod postgres;
+mod rabbitmq;
+mod redis;
+mod tidegate;
+
+use crate::peer::Kind;
+
+/// All of them. The first is what the others are held against.
+pub(crate) const ALL: &[Kind] = &[
+    tidegate::KIND,
+    redis::LISTS,
+    redis::STREAMS,
+    nats::KIND,
+    rabbitmq::KIND,
+    postgres::KIND,
+    beanstalkd::KIND,
+];

@@ -1,0 +1,154 @@
+//! PostgreSQL: a table, claimed with SKIP LOCKED, rows deleted when their task is done.
+
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Manager, Pool};
+use tokio_postgres::NoTls;
+
+use crate::durability::Durability;
+use crate::peer::{Client, Kind, Peer, Result};
+use crate::service::{Service, find_program, free_port};
+
+pub(crate) const KIND: Kind = Kind {
+    name: "postgresql skip locked",
+    program: Some("postgres"),
+    setting: |durability| match durability {
+        Durability::Always => Some("synchronous_commit on"),
+        Durability::Interval => Some("synchronous_commit off"),
+        Durability::Never => Some("fsync off"),
+    },
+    start: |dir, durability, clients| Box::pin(start(dir, durability, clients)),
+};
+
+/// Connections, each with a process of the server; more of them make it slower on few cores.
+const CONNECTIONS_MAX: usize = 32;
+/// The user that a server started by root must run as.
+const USER: &str = "postgres";
+
+const TABLE: &str = "CREATE TABLE bench (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    payload bytea NOT NULL,
+    leased_until timestamptz NOT NULL DEFAULT '-infinity'
+)";
+const SEND: &str = "INSERT INTO bench (payload) SELECT * FROM unnest($1::bytea[])";
+const RECEIVE: &str = "UPDATE bench SET leased_until = now() + interval '30 seconds'
+    WHERE id IN (SELECT id FROM bench WHERE leased_until < now()
+                 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+    RETURNING id, payload";
+const COMPLETE: &str = "DELETE FROM bench WHERE id = ANY($1)";
+
+struct Postgres {
+    service: Service,
+    pool: Pool,
+}
+
+async fn start(dir: &Path, durability: Durability, clients: usize) -> Result<Box<dyn Peer>> {
+    let port = free_port()?;
+    let data = dir.join("data");
+    let is_root = rustix::process::geteuid().is_root();
+    std::fs::create_dir(&data)?;
+    if is_root {
+        let (user, group) = user_ids()?;
+        chown(dir, Some(user), Some(group))?;
+        chown(&data, Some(user), Some(group))?;
+    }
+    let mut init = as_user("initdb", is_root);
+    init.args(["-A", "trust", "-U", USER, "-D"]).arg(&data).stdout(Stdio::null());
+    if !init.status()?.success() {
+        return Err("initdb failed".into());
+    }
+    let (commit, fsync) = match durability {
+        Durability::Always => ("on", "on"),
+        Durability::Interval => ("off", "on"),
+        Durability::Never => ("off", "off"),
+    };
+    let mut command = as_user("postgres", is_root);
+    command.arg("-D").arg(&data).args([
+        "-p",
+        &port.to_string(),
+        "-c",
+        "listen_addresses=127.0.0.1",
+    ]);
+    command.arg("-c").arg(format!("unix_socket_directories={}", dir.display()));
+    command.args(["-c", &format!("synchronous_commit={commit}"), "-c", &format!("fsync={fsync}")]);
+    let service = Service::start(command, port, &dir.join("log")).await?;
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user(USER).dbname(USER);
+    let size = clients.min(CONNECTIONS_MAX);
+    let pool = Pool::builder(Manager::new(config, NoTls)).max_size(size).build()?;
+    let mut left = 100;
+    let connection = loop {
+        match pool.get().await {
+            Ok(connection) => break connection,
+            Err(error) if left == 0 => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+        left -= 1;
+    };
+    connection.batch_execute(TABLE).await?;
+    Ok(Box::new(Postgres { service, pool }))
+}
+
+/// The server does not run as root.
+fn as_user(name: &str, is_root: bool) -> Command {
+    let program = find_program(name).unwrap_or(name.into());
+    if !is_root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(program);
+    command
+}
+
+fn user_ids() -> Result<(u32, u32)> {
+    let users = std::fs::read_to_string("/etc/passwd")?;
+    let line = users.lines().find_map(|line| line.strip_prefix("postgres:"));
+    let mut fields = line.ok_or("there is no user postgres")?.split(':').skip(1);
+    let mut number = || fields.next().and_then(|id| id.parse().ok()).ok_or("an unreadable user");
+    Ok((number()?, number()?))
+}
+
+#[async_trait]
+impl Peer for Postgres {
+    async fn client(&self, _number: usize) -> Result<Box<dyn Client>> {
+        Ok(Box::new(PostgresClient { pool: self.pool.clone(), held: Vec::new() }))
+    }
+
+    fn server(&self) -> Option<u32> {
+        Some(self.service.process())
+    }
+}
+
+struct PostgresClient {
+    pool: Pool,
+    held: Vec<i64>,
+}
+
+#[async_trait]
+impl Client for PostgresClient {
+    async fn send(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
+        let connection = self.pool.get().await?;
+        let send = connection.prepare_cached(SEND).await?;
+        connection.execute(&send, &[&payloads]).await?;
+        Ok(())
+    }
+
+    async fn receive(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
+        let connection = self.pool.get().await?;
+        let receive = connection.prepare_cached(RECEIVE).await?;
+        let rows = connection.query(&receive, &[&(most as i64)]).await?;
+        self.held = rows.iter().map(|row| row.get(0)).collect();
+        Ok(rows.iter().map(|row| row.get(1)).collect())
+    }
+
+    async fn complete(&mut self) -> Result<()> {
+        let connection = self.pool.get().await?;
+        let complete = connection.prepare_cached(COMPLETE).await?;
+        connection.execute(&complete, &[&self.held]).await?;
+        Ok(())
+    }
+}

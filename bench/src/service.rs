@@ -1,0 +1,81 @@
+//! A server of others, private to this process: its own directory, a free port, ended with it.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::peer::Result;
+
+/// How long a server may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that runs. Dropping it ends it and whatever it started.
+pub(crate) struct Service {
+    child: Child,
+}
+
+impl Service {
+    /// Starts `command` and waits until it listens on `port`.
+    pub(crate) async fn start(mut command: Command, port: u16, log: &Path) -> Result<Self> {
+        let log = std::fs::File::create(log)?;
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().map_err(|error| format!("{name} did not start: {error}"))?;
+        let mut service = Self { child };
+        let started = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = service.child.try_wait()? {
+                return Err(format!("{name} ended at once: {status}").into());
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(format!("{name} does not listen on port {port}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(service)
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // WHY: its children too, where it has some: a server that was killed leaves none behind.
+        let family = family(self.child.id());
+        for process in family {
+            let id = rustix::process::Pid::from_raw(process.cast_signed());
+            if let Some(id) = id {
+                let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+            }
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A process and all that it started, the youngest first.
+pub(crate) fn family(process: u32) -> Vec<u32> {
+    let children = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(children).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+    children.flat_map(family).chain([process]).collect()
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Where a program lies: on the path, or where Debian puts it.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // WHY: RabbitMQ's own folder first: what is on the path there is a wrapper for the system's node.
+    let first = ["/usr/lib/rabbitmq/bin"].map(PathBuf::from);
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = versions.map(|version| version.path().join("bin"));
+    let last = ["/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
+    let folders = first.into_iter().chain(std::env::split_paths(&path)).chain(versions).chain(last);
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}

@@ -1,0 +1,85 @@
+//! A copy of the workspace, so that no bug is ever put into the original.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::list::Mutant;
+use crate::cargo;
+
+/// How long a check may take: a bug can make it wait for ever.
+const PATIENCE: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The copy.
+pub(super) struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// Copies every file that git knows. What was built in an earlier copy is used again.
+    pub(super) fn copy() -> Result<Self, String> {
+        let from = cargo::root();
+        let root = from.join("target").join("mutants");
+        let files = cargo::output("git", &["ls-files"])?;
+        for file in files.lines() {
+            let (source, target) = (from.join(file), root.join(file));
+            // A file that was deleted but not yet from git's list is none of the workspace.
+            let Ok(bytes) = fs::read(&source) else { continue };
+            if fs::read(&target).is_ok_and(|there| there == bytes) {
+                continue;
+            }
+            let folder = target.parent().map_or(Ok(()), fs::create_dir_all);
+            let copied = folder.and_then(|()| fs::write(&target, bytes));
+            copied.map_err(|error| format!("{}: {error}", target.display()))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// Does something with a bug in the copy, and takes it out again.
+    pub(super) fn with<T>(
+        &self,
+        mutant: &Mutant,
+        run: impl FnOnce() -> Result<T, String>,
+    ) -> Result<T, String> {
+        let Mutant { name, file, find, put } = *mutant;
+        let path = self.root.join(file);
+        let told = |error: std::io::Error| format!("{}: {error}", path.display());
+        let sound = fs::read_to_string(&path).map_err(told)?;
+        if sound.matches(find).count() != 1 {
+            return Err(format!("{name}: its place in {file} is not there once"));
+        }
+        fs::write(&path, sound.replace(find, put)).map_err(told)?;
+        let done = run();
+        fs::write(&path, sound).map_err(told)?;
+        done
+    }
+
+    /// Runs cargo in the copy and tells whether it succeeded in time.
+    pub(super) fn cargo(&self, arguments: &[&str]) -> Result<bool, String> {
+        let mut command = Command::new(cargo::cargo());
+        command.args(arguments).current_dir(&self.root);
+        command.env("CARGO_TARGET_DIR", self.root.join("target"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // WHY: a group of its own, so that what cargo started ends with it.
+        command.process_group(0);
+        let told = |error: std::io::Error| format!("cargo could not be run: {error}");
+        let mut child = command.spawn().map_err(told)?;
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(status) = child.try_wait().map_err(told)? {
+                return Ok(status.success());
+            }
+            std::thread::park_timeout(LOOK);
+        }
+        if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        child.wait().map_err(told)?;
+        Ok(false)
+    }
+}
