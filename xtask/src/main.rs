@@ -5,16 +5,19 @@ mod bench;
 mod cargo;
 mod ci;
 mod crashpoints;
+mod fulldisk;
 mod fuzz;
 mod kills;
 mod matrix;
 mod mutants;
 mod needs;
+mod powercut;
 mod simulate;
 mod stages;
 mod suites;
 mod test;
 mod tidy;
+mod volume;
 mod workload;
 mod workspace;
 
@@ -78,6 +81,19 @@ enum Command {
     /// how each kind of damage ended; fails if wrong data was served, something was lost silently,
     /// or anything panicked.
     Damage(suites::DamageArgs),
+    /// Fills a real file system: sends are refused, all else goes on, space that returns is used
+    ///
+    /// Needs root, e2fsprogs and xfsprogs.
+    Fulldisk(fulldisk::FulldiskArgs),
+    /// Cuts the power of a file system under a working process, mounts it again and looks
+    ///
+    /// Needs root, e2fsprogs and xfsprogs. ext4 and XFS, each cut hard and with its journal flushed.
+    /// Prints what the process was doing at how many cuts, and how often each named finding was
+    /// made. With --peers: how many acknowledged tasks other brokers lose.
+    Powercut(powercut::PowercutArgs),
+    /// What a process of `powercut --peers` does
+    #[command(hide = true)]
+    PowercutSender(powercut::SenderArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -108,6 +124,9 @@ fn main() -> ExitCode {
         Command::Mutants(args) => mutants::main(&args),
         Command::Crashpoints(args) => crashpoints::main(&args),
         Command::Damage(args) => closed(suites::damage(&args)),
+        Command::Fulldisk(args) => fulldisk::main(&args),
+        Command::Powercut(args) => powercut::main(&args),
+        Command::PowercutSender(args) => powercut::sender(&args),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),

@@ -34,6 +34,22 @@ pub(crate) const FOR_TESTS: &[Need] = &[Need {
     without: "all tests: nothing can be linked",
 }];
 
+/// For tests on file systems of their own.
+pub(crate) const FOR_VOLUMES: &[Need] = &[
+    Need {
+        name: "mkfs.ext4",
+        check: &["mkfs.ext4", "-V"],
+        install: Install::Debian("e2fsprogs"),
+        without: "full disks and power cuts",
+    },
+    Need {
+        name: "xfs_io",
+        check: &["xfs_io", "-V"],
+        install: Install::Debian("xfsprogs"),
+        without: "full disks and power cuts",
+    },
+];
+
 /// For the other checks of `ci`.
 pub(crate) const FOR_CHECKS: &[Need] = &[
     Need {

@@ -198,7 +198,8 @@ impl Commit {
         Ok(())
     }
 
-    fn fail(&self, why: String) {
+    /// Poisons the log, and tells all who wait.
+    pub(crate) fn fail(&self, why: String) {
         self.poison.set(why);
         self.wake_all();
     }

@@ -24,6 +24,7 @@ struct Faults {
     writes: AtomicBool,
     syncs: AtomicBool,
     creates: AtomicBool,
+    dir_syncs: AtomicBool,
 }
 
 impl Faults {
@@ -65,6 +66,7 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.check(&self.0.dir_syncs, io::ErrorKind::Other)?;
         RealDisk.sync_dir(path)
     }
 
@@ -158,6 +160,41 @@ fn after_a_failed_sync_nothing_is_ever_acknowledged() {
     assert!(ready(&open(&dir, &faults)) >= 1, "what was acknowledged before is there");
 }
 
+/// The same where the flusher's thread syncs for the caller, who may not block.
+#[test]
+fn after_a_failed_sync_by_the_flusher_nothing_is_ever_acknowledged() {
+    let Rig { dir, faults, driver } = rig();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async { send(&driver) }).unwrap();
+    faults.syncs.store(true, Ordering::SeqCst);
+    let refused = runtime.block_on(driver.enqueue(&queue(), &[task()])).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Poisoned);
+    faults.syncs.store(false, Ordering::SeqCst);
+    let refused = runtime.block_on(driver.enqueue(&queue(), &[task()])).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Poisoned);
+    drop(driver);
+    assert!(ready(&open(&dir, &faults)) >= 1, "what was acknowledged before is there");
+}
+
+/// Nobody waits for the sync of a lease; when it fails, the next answer is `Poisoned` all the same.
+#[test]
+fn a_failed_sync_that_nobody_waits_for_poisons_too() {
+    let Rig { dir: _dir, faults, driver } = rig();
+    send(&driver).unwrap();
+    let session = block_on(driver.open(&queue(), &SessionOptions::default())).unwrap();
+    faults.syncs.store(true, Ordering::SeqCst);
+    let leases = block_on(session.receive(&ReceiveOptions::up_to(1))).unwrap();
+    assert_eq!(leases.len(), 1);
+    let poisoned = (0..1_000).any(|_| {
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+        block_on(driver.stats(&queue())).is_err_and(|error| error.kind() == ErrorKind::Poisoned)
+    });
+    assert!(poisoned, "the flusher has not seen that its sync failed");
+    faults.syncs.store(false, Ordering::SeqCst);
+    let settled = block_on(session.settle(&[(leases[0].token.clone(), Verdict::Complete)]));
+    assert_eq!(settled.unwrap_err().kind(), ErrorKind::Poisoned);
+}
+
 #[test]
 fn after_a_failed_write_nothing_is_ever_acknowledged() {
     let Rig { dir, faults, driver } = rig();
@@ -168,6 +205,28 @@ fn after_a_failed_write_nothing_is_ever_acknowledged() {
     assert_eq!(send(&driver).unwrap_err().kind(), ErrorKind::Poisoned);
     drop(driver);
     assert_eq!(ready(&open(&dir, &faults)), 1);
+}
+
+/// The same for the directory: the name of a new segment may not be on the disk although the next
+/// sync succeeds.
+#[test]
+fn after_a_failed_sync_of_the_directory_nothing_is_ever_acknowledged() {
+    let Rig { dir, faults, driver } = rig();
+    faults.dir_syncs.store(true, Ordering::SeqCst);
+    let mut sent = 0;
+    let refused = loop {
+        match send(&driver) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        assert!(sent < 1_000, "no segment was begun");
+    };
+    assert_eq!(refused.kind(), ErrorKind::Poisoned, "{refused}");
+    faults.dir_syncs.store(false, Ordering::SeqCst);
+    assert_eq!(send(&driver).unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(block_on(driver.close()).unwrap_err().kind(), ErrorKind::Poisoned);
+    drop(driver);
+    assert_eq!(ready(&open(&dir, &faults)), sent, "what was acknowledged before is there");
 }
 
 /// What could not be copied of the oldest segment is copied later, and the segment is kept until

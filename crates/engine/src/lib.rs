@@ -57,7 +57,8 @@ pub enum Durability {
     /// Before it is acknowledged. A power cut loses nothing acknowledged.
     #[default]
     Always,
-    /// At most this long after it was acknowledged: a power cut loses that much, a kill nothing.
+    /// With the next sync, which begins at most this long after it was acknowledged: a power cut
+    /// loses that much and what is acknowledged while a sync takes its time, a kill nothing.
     Interval(Duration),
     /// When the operating system likes. A power cut may lose all, a kill nothing.
     Never,

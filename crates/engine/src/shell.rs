@@ -162,9 +162,14 @@ impl Shell {
         let now = self.time.now();
         core.state.advance(now);
         let timer_before = self.is_watched().then(|| core.state.next_event());
-        self.reserve(&mut core, body_max, now, doing)?;
-        let answer = run(&mut core);
+        let reserved = self.reserve(&mut core, body_max, now, doing);
+        let answer = reserved.and_then(|()| run(&mut core));
+        let failure = core.log.spares.take_failure();
         self.finish(core, timer_before);
+        if let Some(why) = failure {
+            self.commit.fail(why);
+            self.commit.poison.check(doing)?;
+        }
         answer
     }
 

@@ -61,8 +61,8 @@ struct Raw {
 
 /// A call that changes the data directory.
 #[derive(Clone, Debug)]
-pub(super) struct Call {
-    pub(super) name: &'static str,
+pub(crate) struct Call {
+    pub(crate) name: &'static str,
     /// What it changes, below the data directory.
     pub(super) file: PathBuf,
     /// The descriptor, the address and the length of a write at a place, and that place.
@@ -71,7 +71,7 @@ pub(super) struct Call {
 
 /// What kind of file a call changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     Lock,
     Segment,
@@ -100,7 +100,7 @@ impl fmt::Display for Call {
 impl Call {
     /// What the stopped thread `thread` of a process is about to change below `data`; `None` if it
     /// is nothing. An error if it is about to do something that cannot be followed.
-    pub(super) fn of(process: Pid, thread: Pid, data: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn of(process: Pid, thread: Pid, data: &Path) -> io::Result<Option<Self>> {
         let Some(raw) = Raw::of(process, thread)? else { return Ok(None) };
         let Raw { number, arguments } = raw;
         if number == libc::SYS_io_uring_setup || raw.maps_to_write(process, data) {
@@ -129,7 +129,7 @@ impl Call {
         Self { name, file, write }
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         let name = self.file.file_name().map(|name| name.to_string_lossy().into_owned());
         match name.as_deref() {
             None | Some("log") => Kind::Directory,

@@ -18,7 +18,7 @@ use clap::Args;
 
 use crate::cargo::{Counts, root};
 use crate::workload::{Rig, Tally};
-use calls::{Call, Kind};
+pub(crate) use calls::{Call, Kind};
 use run::Witness;
 use tracer::{Point, Traced};
 

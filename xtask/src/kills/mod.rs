@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 
+pub(crate) use run::wait_for_lines;
+
 use crate::cargo::{Counts, root};
 use crate::workload::{DurabilityArg, Rig, SEGMENT_BYTES, Tally};
 

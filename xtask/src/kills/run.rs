@@ -53,7 +53,11 @@ fn killed(rig: &mut Rig, rng: &mut Rng) -> Result<(), String> {
 }
 
 /// Returns when the journal has this many lines: `true`; or when its process has ended: `false`.
-fn wait_for_lines(child: &mut Child, journal: &Path, lines: u64) -> Result<bool, String> {
+pub(crate) fn wait_for_lines(
+    child: &mut Child,
+    journal: &Path,
+    lines: u64,
+) -> Result<bool, String> {
     let (mut seen, mut last, mut file) = (0, Instant::now(), None);
     let mut bytes = vec![0; 64 << 10];
     while seen < lines {

@@ -42,6 +42,24 @@ impl Rig {
         Ok(Self { dir, args, history: Vec::new() })
     }
 
+    /// The same run with its data elsewhere.
+    pub(crate) fn with_data(mut self, data: PathBuf) -> Self {
+        self.args.data = data;
+        self
+    }
+
+    /// Copies data that lie elsewhere to where the journals are.
+    pub(crate) fn keep_data(&self) -> Result<(), String> {
+        let to = self.dir.join("data");
+        copy_dir(self.data(), &to).map_err(|error| format!("{}: {error}", to.display()))
+    }
+
+    /// Removes data that lie elsewhere.
+    pub(crate) fn remove_data(&self) {
+        // WHY: what cannot be removed goes with its file system.
+        let _ = fs::remove_dir_all(self.data());
+    }
+
     /// The run as it is now, going on in another directory, with a copy of its data.
     pub(crate) fn copied(&self, dir: &Path) -> Result<Self, String> {
         let failed = |error: io::Error| format!("{}: {error}", dir.display());

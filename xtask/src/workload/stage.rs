@@ -72,7 +72,8 @@ impl DurabilityArg {
         }
     }
 
-    const fn as_option(self) -> Durability {
+    /// The engine's option.
+    pub(crate) const fn as_option(self) -> Durability {
         match self {
             Self::Always => Durability::Always,
             Self::Interval => Durability::Interval(Duration::from_millis(20)),
@@ -99,7 +100,11 @@ impl Stage {
         args: &ChildArgs,
         journal: Arc<Journal>,
     ) -> Result<Self, Failure> {
-        let broker = tidegate_engine::open(options(args)).await?;
+        let (broker, found) = tidegate_engine::open_with_report(options(args)).await?;
+        // WHY: a crash leaves a torn tail at most. What it takes for damage would cry wolf.
+        if !found.damage.is_empty() {
+            return Err(format!("find no damage after a crash: {:?}", found.damage).into());
+        }
         for spec in specs()? {
             broker.declare(&spec).await?;
         }

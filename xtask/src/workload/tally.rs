@@ -83,6 +83,12 @@ impl Tally {
         self.unsound.len() as u64
     }
 
+    /// How much was found that must not be.
+    pub(crate) fn findings(&self) -> usize {
+        let invalid: usize = INVALID.into_iter().map(|judgement| self.count(judgement)).sum();
+        invalid + self.undecided + self.broken
+    }
+
     /// How often something was found.
     pub(crate) fn count(&self, judgement: Judgement) -> usize {
         self.found.get(&judgement).copied().unwrap_or(0)

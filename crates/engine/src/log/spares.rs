@@ -26,6 +26,8 @@ pub(crate) struct Spares {
     segment_bytes: u32,
     /// Whether the disk had no room for another file when it was last asked.
     pub(crate) disk_full: bool,
+    /// Why the directory's entries may not be durable. A later sync that succeeds proves nothing.
+    failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -37,8 +39,16 @@ struct Spare {
 
 impl Spares {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: PathBuf, segment_bytes: u32, synced: bool) -> Self {
-        let files = Vec::new();
-        Self { disk, dir, files, next_number: 1, synced, segment_bytes, disk_full: false }
+        Self {
+            disk,
+            dir,
+            files: Vec::new(),
+            next_number: 1,
+            synced,
+            segment_bytes,
+            disk_full: false,
+            failure: None,
+        }
     }
 
     /// Bytes of all spares.
@@ -95,8 +105,16 @@ impl Spares {
     }
 
     /// Makes the directory's entries durable.
-    pub(crate) fn sync_dir(&self) -> io::Result<()> {
-        if self.synced { self.disk.sync_dir(&self.dir) } else { Ok(()) }
+    pub(crate) fn sync_dir(&mut self) -> io::Result<()> {
+        let synced = if self.synced { self.disk.sync_dir(&self.dir) } else { Ok(()) };
+        synced.inspect_err(|error| {
+            self.failure = Some(format!("syncing the log's directory: {error}"));
+        })
+    }
+
+    /// Why the log is to be poisoned, if it is.
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     /// Makes one more spare here and now.
