@@ -201,13 +201,14 @@ impl Opened {
         }
         let Some(recovered) = recovered else { return Ok(Self { tail: None, spares }) };
         report(&recovered);
+        // WHY: first, so that what is left of it does not ask for the segments before it.
+        erase_ghosts(&recovered)?;
         for segment in &recovered.unused {
             let (number, path) = spares.next_path();
             disk.rename(&segment_path(dir, segment.id), &path)?;
             spares.add(number, segment.file.clone(), segment.size);
         }
         disk.sync_dir(dir)?;
-        erase_ghosts(&recovered)?;
         rewrite_unsynced(&recovered)?;
         let tail = recovered.segments.get(&recovered.end.segment()).cloned();
         let tail = tail.map(|tail| Tail {
@@ -242,7 +243,8 @@ fn report(recovered: &Recovered) {
 /// taken for a continuation of what is written from now on.
 fn erase_ghosts(recovered: &Recovered) -> io::Result<()> {
     for (at, len) in &recovered.ghosts {
-        if let Some(segment) = recovered.segments.get(&at.segment()) {
+        let unused = || recovered.unused.iter().find(|segment| segment.id == at.segment());
+        if let Some(segment) = recovered.segments.get(&at.segment()).or_else(unused) {
             segment.file.write_at(&vec![0; *len as usize], u64::from(at.offset()))?;
             segment.file.sync()?;
         }
