@@ -69,6 +69,7 @@ impl Producer {
         for (n, (task, answer)) in tasks.iter().zip(answers).enumerate() {
             match answer {
                 Ok(answer) => {
+                    book.note_sequence(answer.id, answer.sequence);
                     if answer.deduplicated {
                         book.witness(&name(answer.id));
                     }

@@ -19,6 +19,7 @@ use super::checks;
 use super::consumer::{Consumer, Kept};
 use super::drain;
 use super::executor::Executor;
+use super::log_output::LogOutput;
 use super::producer::Producer;
 use super::scenario::{Ending, FADING, JUDGED, Life, Scenario};
 use super::stage::Stage;
@@ -46,7 +47,11 @@ pub(crate) struct Run {
 pub(crate) fn run(seed: u64, keep: Keep) -> (Run, Arc<Trace>) {
     let trace = Arc::new(Trace::new(keep));
     let told = trace.clone();
-    let done = std::panic::catch_unwind(move || World::new(seed, told).all());
+    let done = std::panic::catch_unwind(move || {
+        let said = LogOutput::default();
+        let world = World::new(seed, told, said.clone());
+        tracing::subscriber::with_default(said, move || world.all())
+    });
     let run = done.unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().cloned();
         let why = why.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -63,6 +68,7 @@ pub(crate) struct World {
     rng: Rng,
     pub(crate) machine: Machine,
     pub(crate) book: Arc<Book>,
+    said: LogOutput,
     executor: Arc<Executor>,
     process: Arc<Mutex<Option<Arc<Process>>>>,
     kept: [Kept; 4],
@@ -76,7 +82,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    fn new(seed: u64, trace: Arc<Trace>) -> Self {
+    fn new(seed: u64, trace: Arc<Trace>, said: LogOutput) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let scenario = Scenario::draw(&mut rng);
         trace.line(format_args!("seed {seed}: {scenario:?}"));
@@ -94,6 +100,7 @@ impl World {
             scenario,
             machine,
             book,
+            said,
             executor: Arc::default(),
             process: Arc::default(),
             kept: Default::default(),
@@ -160,10 +167,13 @@ impl World {
         if self.is_lost {
             return;
         }
-        if let Ending::InCall { after, end } = life.ending {
+        if let Ending::InOpen { after, end } = life.ending {
             self.machine.doom(after, end);
         }
         let Some(process) = self.start(self.scenario.faults) else { return self.over() };
+        if let Ending::InCall { after, end } = life.ending {
+            self.machine.doom(after, end);
+        }
         self.spawn_clients(&process);
         let mut idle = 0;
         for _ in 0..life.steps {
@@ -176,7 +186,9 @@ impl World {
             }
         }
         match life.ending {
-            Ending::InCall { end, .. } | Ending::Between(end) => self.machine.end(end),
+            Ending::InOpen { end, .. } | Ending::InCall { end, .. } | Ending::Between(end) => {
+                self.machine.end(end)
+            }
             Ending::Closed(doom) => {
                 if let Some((after, end)) = doom {
                     self.machine.doom(after, end);
@@ -192,6 +204,7 @@ impl World {
         self.machine.set_faults(faults);
         let process = Arc::new(self.open()?);
         *lock(&self.process) = Some(process.clone());
+        self.book.opened(&self.said);
         if let Some((ended_us, leases_over)) = self.ended.take() {
             self.book.restarted(ended_us, leases_over);
         }
@@ -237,6 +250,7 @@ impl World {
     fn open(&mut self) -> Option<Process> {
         for tried in 0..OPENS_MAX {
             self.number += 1;
+            self.said.forget();
             let opened = self.machine.start(&self.options(), self.log_id);
             match opened {
                 Ok(process) => return self.machine.is_running().then_some(process),
@@ -351,12 +365,18 @@ impl World {
         let ended_us = self.book.process_ended();
         // WHY: a power cut may forget the newest lease records.
         let cut = self.machine.tally().power_cuts > 0;
-        let leases_over = cut || !self.scenario.clients_outlive;
+        let leases_over = cut || self.scenario.flips || !self.scenario.clients_outlive;
         self.ended = Some(
             self.ended.map_or((ended_us, leases_over), |(at, over)| (at, over || leases_over)),
         );
         if self.rng.u8(0..4) == 0 {
             self.pass_time();
+        }
+        if self.scenario.flips
+            && self.rng.bool()
+            && let Some(flip) = self.machine.flip_a_bit()
+        {
+            self.book.flipped(&flip);
         }
     }
 
