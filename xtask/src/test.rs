@@ -11,13 +11,16 @@ use crate::workspace::Workspace;
 /// How `test` is run.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// Leaves out what takes minutes: the suite's own test, the kills and the demo
+    /// Leaves out what takes minutes: the suite's own test, the kills, the simulation and the demo
     #[arg(long)]
     quick: bool,
 }
 
 /// Runs of `kills` in the tests. `cargo xtask kills` does more.
 const KILL_RUNS: u64 = 24;
+
+/// Seeds of `simulate` in the tests. `cargo xtask simulate` does more.
+const SIMULATED_SEEDS: u64 = 10_000;
 
 /// The stages of `test`.
 pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
@@ -38,6 +41,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         stages.extend([
             suite("conformance: teeth", 6.0, Suite::Teeth),
             Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS)),
+            Stage::new("simulation", 5.0, simulation),
             Stage::new("demo", 3.0, demo),
         ]);
     }
@@ -68,6 +72,14 @@ fn integration() -> Counts {
         }
     }
     counts
+}
+
+/// The simulation, built with optimisations first: without them it takes ten times as long.
+fn simulation() -> Counts {
+    let seeds = SIMULATED_SEEDS.to_string();
+    let arguments = ["run", "--release", "--quiet", "--package", "xtask", "--", "simulate"];
+    let arguments = [&arguments[..], &["--seeds", &seeds]].concat();
+    Counts::one(cargo::succeeds(&cargo::cargo(), &arguments, &[]))
 }
 
 /// The demo from end to end, on the binary itself.
