@@ -123,6 +123,21 @@ async fn a_damaged_first_frame_takes_nothing_with_it() {
     assert!(id > 3, "there are several segments");
 }
 
+/// Two places are damaged, one behind the other: what lies between them is served.
+#[tokio::test]
+async fn what_lies_between_two_damaged_frames_is_served() {
+    let dir = filled(60).await;
+    let mut bytes = fs::read(segment(&dir, 1)).unwrap();
+    let third = bytes.windows(100).position(|window| window == [2; 100]).unwrap();
+    bytes[third] ^= 1;
+    fs::write(segment(&dir, 1), &bytes).unwrap();
+    let mut bytes = fs::read(segment(&dir, 2)).unwrap();
+    bytes[64 + 20] ^= 1;
+    fs::write(segment(&dir, 2), &bytes).unwrap();
+    let broker = open(&dir).await.unwrap();
+    assert_eq!(payloads(&broker).await.len(), 59);
+}
+
 /// Of a log with one segment, its header alone tells what log it is of. Taking it for no log would
 /// begin a new one in its place.
 #[tokio::test]
