@@ -201,15 +201,16 @@ impl Opened {
         }
         let Some(recovered) = recovered else { return Ok(Self { tail: None, spares }) };
         report(&recovered);
-        // WHY: first, so that what is left of it does not ask for the segments before it.
+        // INVARIANT: no file is used again before what says that it may be is on the disk, and
+        // nothing is left beyond the end that asks for it.
         erase_ghosts(&recovered)?;
+        rewrite_unsynced(&recovered)?;
         for segment in &recovered.unused {
             let (number, path) = spares.next_path();
             disk.rename(&segment_path(dir, segment.id), &path)?;
             spares.add(number, segment.file.clone(), segment.size);
         }
         disk.sync_dir(dir)?;
-        rewrite_unsynced(&recovered)?;
         let tail = recovered.segments.get(&recovered.end.segment()).cloned();
         let tail = tail.map(|tail| Tail {
             id: recovered.log,
