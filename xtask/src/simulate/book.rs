@@ -56,6 +56,8 @@ pub(crate) struct Pages {
     pub(crate) damaged: BTreeSet<String>,
     /// Frames in which a bit was flipped, and that no open has named yet.
     flipped: Vec<u64>,
+    /// When a process ended after which a lease record may have been missing.
+    pub(crate) cuts_us: Vec<u64>,
     /// Whether a flipped bit may have cost anything.
     pub(crate) is_damaged: bool,
     /// The newest epoch in a token of the process that runs, and of those before it.

@@ -170,8 +170,29 @@ pub(crate) fn judge(world: &World) {
         is_damaged && (damaged.contains(&finding.about) || of_others.contains(&finding.judgement))
     };
     let found = findings.found.iter().filter(|finding| counts(finding.judgement));
-    let found = found.filter(|finding| !touched(finding));
+    let cuts_us = world.book.pages().cuts_us.clone();
+    let forgotten = |finding: &Finding| {
+        finding.judgement == Judgement::StaleAccept && was_forgotten(finding, &events, &cuts_us)
+    };
+    let found = found.filter(|finding| !touched(finding) && !forgotten(finding));
     found.take(TOLD_MAX).for_each(|finding| world.book.violation(finding));
+}
+
+/// Whether a power cut came between a delivery of the task and a settle or extend that was carried
+/// out: it may have taken the record of the delivery, and an older token was the newest then.
+fn was_forgotten(finding: &Finding, events: &[Event], cuts_us: &[u64]) -> bool {
+    let of_task = |event: &&Event, id: &str| event.outcome == Outcome::Ok && id == finding.about;
+    let handed_out = events.iter().filter(|event| match &event.what {
+        What::Received { id, .. } => of_task(event, id),
+        _ => false,
+    });
+    let first_us = handed_out.map(|event| event.end_us).min().unwrap_or(u64::MAX);
+    let decided = events.iter().filter(|event| match &event.what {
+        What::Settled { id, .. } | What::Extended { id, .. } => of_task(event, id),
+        _ => false,
+    });
+    let last_us = decided.map(|event| event.start_us).max().unwrap_or(0);
+    cuts_us.iter().any(|cut_us| (first_us..last_us).contains(cut_us))
 }
 
 /// A task that was acknowledged before a purge began is not handed out after the purge was

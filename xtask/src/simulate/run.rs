@@ -270,8 +270,7 @@ impl World {
     fn refused(&mut self, error: &Error, tried: u32) {
         self.book.trace.line(format_args!("open: {error}"));
         let may = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Poisoned);
-        let lost = self.scenario.lies() || self.scenario.durability == Durability::Never;
-        let known = error.kind() == ErrorKind::Corrupt && lost;
+        let known = error.kind() == ErrorKind::Corrupt && self.may_forget();
         self.is_lost = known;
         if !(may && self.may_fail() || known) {
             self.book.violation(format_args!("the engine does not open: {error:?}"));
@@ -287,12 +286,18 @@ impl World {
         syncs_failing + errors + full > 0
     }
 
+    /// Whether a power cut may take anything, synced or not.
+    fn may_forget(&self) -> bool {
+        self.scenario.lies() || self.scenario.durability == Durability::Never
+    }
+
     fn stage(&self, broker: Broker) -> Stage {
         Stage {
             broker,
             book: self.book.clone(),
             payload_bytes_max: self.scenario.payload_bytes_max,
             may_fail: self.may_fail(),
+            may_forget: self.may_forget(),
         }
     }
 
@@ -365,6 +370,9 @@ impl World {
         let ended_us = self.book.process_ended();
         // WHY: a power cut may forget the newest lease records.
         let cut = self.machine.tally().power_cuts > 0;
+        if cut {
+            self.book.pages().cuts_us.push(ended_us);
+        }
         let leases_over = cut || self.scenario.flips || !self.scenario.clients_outlive;
         self.ended = Some(
             self.ended.map_or((ended_us, leases_over), |(at, over)| (at, over || leases_over)),

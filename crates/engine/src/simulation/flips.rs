@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tidegate_core::TaskId;
 
+use super::file::Inode;
 use super::machine::{Machine, State};
 use crate::log::body::Body;
 use crate::log::frame::{self, FrameKind, Header};
@@ -50,28 +51,35 @@ impl Machine {
 /// The headers of segments; of the last sound one not what tells which log it is of.
 fn headers(state: &State) -> Vec<Place> {
     let whole = FRAMES_START as usize;
-    let from = if segments(state).count() > 1 { 0 } else { whole / 2 };
+    let from = if segments(state, |inode| &inode.disk).count() > 1 { 0 } else { whole / 2 };
     let place = |inode| Place { inode, at: from, bytes: whole - from, flip: Flip::default() };
-    segments(state).map(|(_, inode, _)| place(inode)).collect()
+    segments(state, |inode| &inode.disk).map(|(_, inode, _)| place(inode)).collect()
 }
 
-/// Frames that some later frame says were synced, and that are still needed.
+/// Frames that some later frame says were synced, and that are still needed. What says so is on the
+/// disk, for what only the page cache holds may not outlive the next end.
 fn frames(state: &State) -> Vec<Place> {
     let mut places = Vec::new();
-    let (mut synced, mut floor) = (0, 0);
-    for (header, inode, bytes) in segments(state) {
+    let mut synced = 0;
+    // WHY: what the page cache shows of it, for so will the next open.
+    let floor = segments(state, |inode| &inode.cache)
+        .fold(0, |floor, segment| floor.max(told_floor(segment)));
+    let first = |(header, _, bytes): (SegmentHeader, usize, &[u8])| {
+        let first = bytes.get(FRAMES_START as usize..).unwrap_or_default();
+        frame::read(first, header.salt()).ok().map(|(head, _)| head.lsn)
+    };
+    // WHY: one catalogue may be damaged, for the next one tells the same. Which is the last whose
+    // loss costs nothing, then.
+    let catalogues: Option<Vec<u64>> = segments(state, |inode| &inode.disk).map(first).collect();
+    let newest = catalogues.and_then(|lsns| lsns.last().copied()).unwrap_or(0);
+    for (header, inode, bytes) in segments(state, |inode| &inode.disk) {
         let mut at = FRAMES_START as usize;
         while let Ok((head, body)) = frame::read(bytes.get(at..).unwrap_or_default(), header.salt())
         {
             synced = synced.max(head.synced_up_to);
             let records: Vec<Record<'_>> = record::read(body, Position::START).flatten().collect();
-            floor = records.iter().fold(floor, |floor, record| match record {
-                Record::Cleaned { floor: raised } => floor.max(*raised),
-                Record::Numbers(numbers) => floor.max(numbers.floor),
-                _ => floor,
-            });
             let bytes = head.frame_bytes();
-            if let Some(flip) = touches(&head, &records) {
+            if let Some(flip) = touches(&head, &records, newest) {
                 places.push((header.id, Place { inode, at, bytes, flip }));
             }
             at += bytes;
@@ -82,12 +90,30 @@ fn frames(state: &State) -> Vec<Place> {
     needed.map(|(_, place)| place).collect()
 }
 
-/// The segments with sound headers, in order.
-fn segments(state: &State) -> impl Iterator<Item = (SegmentHeader, usize, &[u8])> {
+/// The first segment that is still needed, as a segment tells it.
+fn told_floor((header, _, bytes): (SegmentHeader, usize, &[u8])) -> u32 {
+    let (mut at, mut floor) = (FRAMES_START as usize, 0);
+    while let Ok((head, body)) = frame::read(bytes.get(at..).unwrap_or_default(), header.salt()) {
+        for record in record::read(body, Position::START).flatten() {
+            match record {
+                Record::Cleaned { floor: raised } => floor = floor.max(raised),
+                Record::Numbers(numbers) => floor = floor.max(numbers.floor),
+                _ => {}
+            }
+        }
+        at += head.frame_bytes();
+    }
+    floor
+}
+
+/// The segments with sound headers, in order, and what the disk or the page cache has of them.
+fn segments(
+    state: &State,
+    bytes: fn(&Inode) -> &Vec<u8>,
+) -> impl Iterator<Item = (SegmentHeader, usize, &[u8])> {
     let named = |path: &Path| segment_id(path.file_name()?.to_str()?);
     state.names.iter().filter_map(move |(path, inode)| {
-        // WHY: of the disk, for what only the page cache holds may not outlive the next end.
-        let bytes = &*state.inodes.get(*inode)?.disk;
+        let bytes = &**bytes(state.inodes.get(*inode)?);
         match SegmentHeader::read(bytes) {
             HeaderRead::Sound(header) if named(path) == Some(header.id) => {
                 Some((header, *inode, bytes))
@@ -97,8 +123,12 @@ fn segments(state: &State) -> impl Iterator<Item = (SegmentHeader, usize, &[u8])
     })
 }
 
-/// What the loss of a frame costs, if that is no more than what its tasks went through.
-fn touches(head: &Header, records: &[Record<'_>]) -> Option<Flip> {
+/// What the loss of a frame costs, if that is no more than what its tasks went through. A catalogue
+/// before the one with the number `newest` costs nothing.
+fn touches(head: &Header, records: &[Record<'_>], newest: u64) -> Option<Flip> {
+    if head.kind == FrameKind::Catalogue && head.lsn < newest {
+        return Some(Flip { frame: Some(head.lsn), ..Flip::default() });
+    }
     if head.kind != FrameKind::Command || records.is_empty() {
         return None;
     }
