@@ -315,8 +315,20 @@ fn start_log(
 /// A body of the log: in memory, or where to read it.
 #[derive(Debug)]
 pub(crate) enum Located {
-    Here { from: usize, len: usize },
-    OnDisk { segment: Arc<Segment>, at: Position, sequence: u64, len: u32 },
+    Here {
+        from: usize,
+        len: usize,
+    },
+    OnDisk {
+        segment: Arc<Segment>,
+        at: Position,
+        sequence: u64,
+        len: u32,
+    },
+    /// Its segment is not there, which only damage can lead to.
+    Gone {
+        at: Position,
+    },
 }
 
 /// Bodies of several tasks, found under the lock and read after it.
@@ -336,7 +348,10 @@ impl Bodies {
     pub(crate) fn locate(&mut self, log: &Log, at: Position, sequence: u64, len: u32) {
         let from = self.memory.len();
         let located = match log.read(at, len as usize, &mut self.memory) {
-            None => Located::Here { from, len: len as usize },
+            None if self.memory.len() == from + len as usize => {
+                Located::Here { from, len: len as usize }
+            }
+            None => Located::Gone { at },
             Some(segment) => Located::OnDisk { segment, at, sequence, len },
         };
         self.located.push(located);
@@ -353,6 +368,7 @@ impl Bodies {
                 let body = read_from_disk(&segment, at, sequence, len);
                 take(body.as_deref().map_err(|damaged| *damaged))
             }
+            Located::Gone { at } => take(Err(Damaged { at })),
         };
         located.into_iter().map(read).collect()
     }

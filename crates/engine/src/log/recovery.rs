@@ -224,6 +224,8 @@ fn learn_queues(files: &[Arc<Segment>], runs: &[Run], state: &mut State) -> Resu
 #[derive(Debug)]
 struct Replay {
     ends: Ends,
+    /// The first segment that is read.
+    begun_at: u32,
     synced_end: Position,
     next_lsn: Option<u64>,
     end: Position,
@@ -237,6 +239,7 @@ impl Replay {
     fn new(ends: Ends) -> Self {
         Self {
             ends,
+            begun_at: ends.floor,
             synced_end: Position::START,
             next_lsn: None,
             end: Position::START,
@@ -381,7 +384,9 @@ impl Replay {
     /// What was read, of a log that needs no segment before `floor`.
     fn finish(self, log: [u8; 16], files: &[Arc<Segment>], floor: u32) -> Recovered {
         // WHY: the floor that was carried out, not one that only a ghost tells: ghosts are erased,
-        // and the next open would miss what was made a spare on their word.
+        // and the next open would miss what was made a spare on their word. Nor one that was told
+        // after segments below it had been read: the copies of what they hold may be damaged.
+        let floor = floor.min(self.begun_at);
         let last = self.end.segment();
         let is_needed = |id: u32| id >= floor && id <= last && self.next_lsn.is_some();
         let (needed, unused): (Vec<_>, Vec<_>) =
