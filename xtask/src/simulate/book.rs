@@ -190,6 +190,13 @@ impl Book {
             return;
         }
         self.witness(&name(lease.task.id));
+        let known = self.pages().sequences.get(&lease.task.sequence).cloned();
+        // WHY: the sequence of a task whose record is damaged may be given out again.
+        let known = known.filter(|other| !self.pages().damaged.contains(other));
+        if let Some(other) = known.filter(|other| *other != name(lease.task.id)) {
+            let given = name(lease.task.id);
+            self.violation(format_args!("{given} was handed out in the place of {other}"));
+        }
         self.note_sequence(lease.task.id, lease.task.sequence);
         let mut pages = self.pages();
         pages.deliveries += 1;
@@ -251,6 +258,7 @@ impl Book {
         pages.issued.clear();
         pages.declared.clear();
         pages.paused.clear();
+        pages.sequences.clear();
         pages.tokens.clear();
         pages.epoch_before = 0;
     }

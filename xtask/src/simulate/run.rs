@@ -25,6 +25,8 @@ use super::scenario::{Ending, FADING, JUDGED, Life, Scenario};
 use super::stage::Stage;
 use super::trace::{Keep, Trace};
 
+/// How many queues are declared.
+const QUEUES: usize = 4;
 /// How deep clients go on within the disk calls of others.
 const DEPTH_MAX: usize = 2;
 /// Steps after which something that waits is taken for stuck.
@@ -77,6 +79,9 @@ pub(crate) struct World {
     /// When the last process ended, and whether its leases ended with it.
     ended: Option<(u64, bool)>,
     log_id: [u8; 16],
+    /// Whether sends are carried out in the order in which they are begun: not where the broker has
+    /// to ask for a queue's spec first.
+    in_order: bool,
     /// Whether the log cannot be opened any more, and rightly: a disk that lies took a part of it.
     is_lost: bool,
 }
@@ -107,6 +112,7 @@ impl World {
             number: 0,
             ended: None,
             log_id,
+            in_order: true,
             is_lost: false,
             rng,
         };
@@ -171,8 +177,10 @@ impl World {
             self.machine.doom(after, end);
         }
         let Some(process) = self.start(self.scenario.faults) else { return self.over() };
-        if let Ending::InCall { after, end } = life.ending {
-            self.machine.doom(after, end);
+        match life.ending {
+            Ending::InCall { after, end } => self.machine.doom(after, end),
+            Ending::InSync { after, end } => self.machine.doom_sync(after, end),
+            Ending::InOpen { .. } | Ending::Between(_) | Ending::Closed(_) => {}
         }
         self.spawn_clients(&process);
         let mut idle = 0;
@@ -186,9 +194,10 @@ impl World {
             }
         }
         match life.ending {
-            Ending::InOpen { end, .. } | Ending::InCall { end, .. } | Ending::Between(end) => {
-                self.machine.end(end)
-            }
+            Ending::InOpen { end, .. }
+            | Ending::InCall { end, .. }
+            | Ending::InSync { end, .. }
+            | Ending::Between(end) => self.machine.end(end),
             Ending::Closed(doom) => {
                 if let Some((after, end)) = doom {
                     self.machine.doom(after, end);
@@ -210,6 +219,16 @@ impl World {
         }
         if self.rng.u8(0..8) == 0 {
             checks::a_second_open_is_refused(self);
+        }
+        // WHY: whoever looks or declares waits for a sync. Without that, the first who does anything
+        // shows whether the open has synced what it must.
+        let all_there = self.scenario.durability == Durability::Always
+            && !self.scenario.lies()
+            && self.book.pages().declared.len() == QUEUES;
+        self.in_order = !all_there || self.rng.u8(0..3) > 0;
+        if !self.in_order {
+            self.book.pages().issued.clear();
+            return Some(process);
         }
         // WHY: what cannot be read for a moment is listed as damaged, and that is no finding.
         self.machine.set_faults(Faults::default());
@@ -298,6 +317,7 @@ impl World {
             payload_bytes_max: self.scenario.payload_bytes_max,
             may_fail: self.may_fail(),
             may_forget: self.may_forget(),
+            in_order: self.in_order,
         }
     }
 

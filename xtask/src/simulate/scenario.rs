@@ -32,6 +32,8 @@ pub(crate) enum Ending {
     InOpen { after: u64, end: End },
     /// The same, counted from when the queues are there and the clients begin.
     InCall { after: u64, end: End },
+    /// In the middle of the sync of a file after so many others: what others saw meanwhile, they saw.
+    InSync { after: u64, end: End },
     /// Between two calls.
     Between(End),
     /// It is closed; or it ends in the middle of that.
@@ -138,7 +140,8 @@ fn life(rng: &mut Rng) -> Life {
     let ending = match rng.u8(0..20) {
         0..3 => Ending::InOpen { after: rng.u64(0..40), end },
         3..6 => Ending::InCall { after: rng.u64(0..15), end },
-        6..13 => Ending::InCall { after: rng.u64(0..300), end },
+        6..10 => Ending::InCall { after: rng.u64(0..300), end },
+        10..13 => Ending::InSync { after: rng.u64(0..60), end },
         13..17 => Ending::Between(end),
         17..19 => Ending::Closed(None),
         _ => Ending::Closed(Some((rng.u64(0..4), end))),

@@ -18,6 +18,8 @@ pub(crate) struct Stage {
     pub(crate) may_fail: bool,
     /// Whether a power cut may take anything: then queues may be missing.
     pub(crate) may_forget: bool,
+    /// Whether sends are carried out in the order in which they are begun.
+    pub(crate) in_order: bool,
 }
 
 /// Why a client stopped.
