@@ -87,7 +87,7 @@ struct Ends {
 impl Ends {
     fn read(files: &[Arc<Segment>]) -> Result<Self, Error> {
         for file in files.iter().rev() {
-            let mut window = Window::new(&file);
+            let mut window = Window::new(file);
             let mut ends = Self { last: file.id, ..Self::default() };
             let mut at = FRAMES_START as usize;
             while let Some((header, body)) = window.frame(at)? {
