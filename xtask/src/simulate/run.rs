@@ -388,8 +388,9 @@ impl World {
         self.executor.clear();
         lock(&self.process).take();
         let ended_us = self.book.process_ended();
-        // WHY: a power cut may forget the newest lease records.
-        let cut = self.machine.tally().power_cuts > 0;
+        // WHY: a power cut may forget the newest lease records, and so may a sync that failed.
+        let tally = self.machine.tally();
+        let cut = tally.power_cuts + tally.syncs_failed > 0;
         if cut {
             self.book.pages().cuts_us.push(ended_us);
         }

@@ -9,6 +9,7 @@ use super::machine::{Machine, State};
 use crate::log::body::Body;
 use crate::log::frame::{self, FrameKind, Header};
 use crate::log::record::{self, Record, TaskRef, Written};
+use crate::log::recovery::next_header;
 use crate::log::segment::{FRAMES_START, HeaderRead, SegmentHeader, segment_id};
 use crate::position::Position;
 
@@ -48,12 +49,12 @@ impl Machine {
     }
 }
 
-/// The headers of segments; of the last sound one not what tells which log it is of.
+/// The headers of segments, but not the last sound one: it tells what log it is.
 fn headers(state: &State) -> Vec<Place> {
-    let whole = FRAMES_START as usize;
-    let from = if segments(state, |inode| &inode.disk).count() > 1 { 0 } else { whole / 2 };
-    let place = |inode| Place { inode, at: from, bytes: whole - from, flip: Flip::default() };
-    segments(state, |inode| &inode.disk).map(|(_, inode, _)| place(inode)).collect()
+    let bytes = FRAMES_START as usize;
+    let place = |inode| Place { inode, at: 0, bytes, flip: Flip::default() };
+    let sound = segments(state, |inode| &inode.disk).map(|(_, inode, _)| place(inode));
+    sound.skip(1).collect()
 }
 
 /// Frames that some later frame says were synced, and that are still needed. What says so is on the
@@ -92,16 +93,19 @@ fn frames(state: &State) -> Vec<Place> {
 
 /// The first segment that is still needed, as a segment tells it.
 fn told_floor((header, _, bytes): (SegmentHeader, usize, &[u8])) -> u32 {
-    let (mut at, mut floor) = (FRAMES_START as usize, 0);
-    while let Ok((head, body)) = frame::read(bytes.get(at..).unwrap_or_default(), header.salt()) {
-        for record in record::read(body, Position::START).flatten() {
+    let mut floor = 0;
+    let mut next = next_header(bytes, FRAMES_START as usize, header.salt());
+    while let Some(at) = next {
+        let read = frame::read(bytes.get(at..).unwrap_or_default(), header.salt());
+        let records = read.iter().flat_map(|(_, body)| record::read(body, Position::START));
+        for record in records.flatten() {
             match record {
                 Record::Cleaned { floor: raised } => floor = floor.max(raised),
                 Record::Numbers(numbers) => floor = floor.max(numbers.floor),
                 _ => {}
             }
         }
-        at += head.frame_bytes();
+        next = next_header(bytes, at + 1, header.salt());
     }
     floor
 }
