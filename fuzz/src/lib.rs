@@ -110,7 +110,8 @@ pub fn recover(log: [u8; 16], segments: &[(u32, Vec<u8>)]) -> Log {
             if read.next_lsn > synced && read.end != (0, 0) {
                 break;
             }
-            read.damage.push((read.next_lsn, frame.lsn));
+            let from = if read.end == (0, 0) { 0 } else { read.next_lsn };
+            read.damage.push((from, frame.lsn));
         }
         read.next_lsn = frame.lsn + 1;
         read.end = (frame.segment, (frame.at + frame.bytes) as u32);

@@ -11,13 +11,17 @@ use crate::workspace::Workspace;
 /// How `test` is run.
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
-    /// Leaves out what takes minutes: the suite's own test, the kills, the crash points, the demo, and what needs root: full disks and power cuts
+    /// Leaves out what takes minutes: the suite's own test, the kills, the simulation, the crash points,
+    /// the demo, and what needs root: full disks and power cuts
     #[arg(long)]
     quick: bool,
 }
 
 /// Runs of `kills` in the tests. `cargo xtask kills` does more.
 const KILL_RUNS: u64 = 24;
+
+/// Seeds of `simulate` in the tests. `cargo xtask simulate` does more.
+const SIMULATED_SEEDS: u64 = 10_000;
 
 /// The stages of `test`.
 pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
@@ -44,6 +48,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
             } else {
                 Stage::skipped("crash points")
             },
+            Stage::new("simulation", 5.0, simulation),
             Stage::new("demo", 3.0, demo),
         ]);
         match crate::volume::missing() {
@@ -82,6 +87,14 @@ fn integration() -> Counts {
         }
     }
     counts
+}
+
+/// The simulation, built with optimisations first: without them it takes ten times as long.
+fn simulation() -> Counts {
+    let seeds = SIMULATED_SEEDS.to_string();
+    let arguments = ["run", "--release", "--quiet", "--package", "xtask", "--", "simulate"];
+    let arguments = [&arguments[..], &["--seeds", &seeds]].concat();
+    Counts::one(cargo::succeeds(&cargo::cargo(), &arguments, &[]))
 }
 
 /// The demo from end to end, on the binary itself.

@@ -24,9 +24,18 @@ pub(crate) struct Bodies {
 /// A body of the log: in memory, or where to read it.
 #[derive(Debug)]
 enum Located {
-    Shared { len: u32 },
+    Shared {
+        len: u32,
+    },
     Own(Vec<u8>),
-    OnDisk { segment: Arc<Segment>, at: Position, sequence: u64, len: u32 },
+    OnDisk {
+        segment: Arc<Segment>,
+        at: Position,
+        sequence: u64,
+        len: u32,
+    },
+    /// Its segment is not there, which only damage can lead to.
+    Gone,
 }
 
 /// A body that cannot be read, or whose check sum is wrong.
@@ -43,15 +52,16 @@ impl Bodies {
 
     /// Finds a body. Only under the lock.
     pub(crate) fn locate(&mut self, log: &Log, at: Position, sequence: u64, len: u32) {
-        let on_disk = |segment| Located::OnDisk { segment, at, sequence, len };
-        let located = if len <= SHARED_BYTES_MAX {
-            log.read(at, len as usize, &mut self.shared).map_or(Located::Shared { len }, on_disk)
-        } else {
-            let mut own = Vec::with_capacity(len as usize);
-            match log.read(at, len as usize, &mut own) {
-                None => Located::Own(own),
-                Some(segment) => on_disk(segment),
-            }
+        let mut own = Vec::new();
+        let is_shared = len <= SHARED_BYTES_MAX;
+        let to = if is_shared { &mut self.shared } else { &mut own };
+        let before = to.len();
+        to.reserve(len as usize);
+        let located = match log.read(at, len as usize, to) {
+            Some(segment) => Located::OnDisk { segment, at, sequence, len },
+            None if to.len() < before + len as usize => Located::Gone,
+            None if is_shared => Located::Shared { len },
+            None => Located::Own(own),
         };
         self.located.push(located);
     }
@@ -66,6 +76,7 @@ impl Bodies {
             }
             Located::Shared { len } => Ok(shared.split_to(len as usize)),
             Located::Own(body) => Ok(body.into()),
+            Located::Gone => Err(Damaged),
             Located::OnDisk { segment, at, sequence, len } => {
                 read_from_disk(&segment, at, sequence, len)
             }

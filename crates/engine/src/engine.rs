@@ -210,14 +210,16 @@ impl Opened {
             }
         }
         let Some(recovered) = recovered else { return Ok(Self { tail: None, spares }) };
+        // INVARIANT: no file is used again before what says that it may be is on the disk, and
+        // nothing is left beyond the end that asks for it.
+        erase_ghosts(&recovered)?;
+        rewrite_unsynced(&recovered)?;
         for segment in &recovered.unused {
             let (number, path) = spares.next_path();
             disk.rename(&segment_path(dir, segment.id), &path)?;
             spares.add(number, segment.file.clone(), segment.size);
         }
         disk.sync_dir(dir)?;
-        erase_ghosts(&recovered)?;
-        rewrite_unsynced(&recovered)?;
         let tail = recovered.segments.get(&recovered.end.segment()).cloned();
         let tail = tail.map(|tail| Tail {
             id: recovered.log,
@@ -261,7 +263,8 @@ fn report(recovered: Option<&Recovered>) -> Found {
 /// taken for a continuation of what is written from now on.
 fn erase_ghosts(recovered: &Recovered) -> io::Result<()> {
     for (at, len) in &recovered.ghosts {
-        if let Some(segment) = recovered.segments.get(&at.segment()) {
+        let unused = || recovered.unused.iter().find(|segment| segment.id == at.segment());
+        if let Some(segment) = recovered.segments.get(&at.segment()).or_else(unused) {
             segment.file.write_at(&vec![0; *len as usize], u64::from(at.offset()))?;
             segment.file.sync()?;
         }

@@ -143,6 +143,62 @@ async fn an_empty_segment_is_damage_and_no_more() {
     assert!((40..60).contains(&left), "{left} of 60 tasks are left");
 }
 
+/// The first frame of a segment repeats what was said before, so its damage costs nothing: neither
+/// where nothing comes before it, nor where nothing comes after its segment.
+#[tokio::test]
+async fn a_damaged_first_frame_takes_nothing_with_it() {
+    let mut id = 1;
+    loop {
+        let dir = filled(60).await;
+        let Ok(mut bytes) = fs::read(segment(&dir, id)) else { break };
+        bytes[64 + 20] ^= 1;
+        fs::write(segment(&dir, id), &bytes).unwrap();
+        let broker = open(&dir).await.unwrap();
+        assert_eq!(payloads(&broker).await.len(), 60, "segment {id}");
+        id += 1;
+    }
+    assert!(id > 3, "there are several segments");
+}
+
+/// Two places are damaged, one behind the other: what lies between them is served.
+#[tokio::test]
+async fn what_lies_between_two_damaged_frames_is_served() {
+    let dir = filled(60).await;
+    let mut bytes = fs::read(segment(&dir, 1)).unwrap();
+    let third = bytes.windows(100).position(|window| window == [2; 100]).unwrap();
+    bytes[third] ^= 1;
+    fs::write(segment(&dir, 1), &bytes).unwrap();
+    let mut bytes = fs::read(segment(&dir, 2)).unwrap();
+    bytes[64 + 20] ^= 1;
+    fs::write(segment(&dir, 2), &bytes).unwrap();
+    let broker = open(&dir).await.unwrap();
+    assert_eq!(payloads(&broker).await.len(), 59);
+}
+
+/// Of a log with one segment, its header alone tells what log it is of. Taking it for no log would
+/// begin a new one in its place.
+#[tokio::test]
+async fn a_damaged_header_of_the_only_segment_is_not_taken_for_no_log() {
+    let dir = filled(3).await;
+    let path = segment(&dir, 1);
+    let sound = fs::read(&path).unwrap();
+    for place in [0, 8, 40, 60] {
+        let mut bytes = sound.clone();
+        bytes[place] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let broker = open(&dir).await.unwrap();
+        assert_eq!(payloads(&broker).await, [0, 1, 2], "byte {place}");
+        drop(broker);
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let refused = open(&dir).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert!(refused.to_string().contains("0000000001.seg"), "{refused}");
+    assert_eq!(fs::read(&path).unwrap(), bytes, "nothing was changed");
+}
+
 /// A frame that no later frame says was synced was never acknowledged: it may go, and what is
 /// written next must not be followed by what lay behind it.
 #[tokio::test]

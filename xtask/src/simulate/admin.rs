@@ -13,7 +13,8 @@ use super::stage::{Failure, Stage};
 /// An administrator.
 pub(crate) struct Admin {
     stage: Arc<Stage>,
-    /// Whether it purges: then what is missing of a queue cannot be told any more.
+    /// Whether it purges: then what is missing of a queue cannot be told any more, and it does not
+    /// redrive, so that nothing that was purged may come back.
     purges: bool,
     rng: Rng,
 }
@@ -38,8 +39,8 @@ impl Admin {
         match self.rng.u8(0..10) {
             0..3 => self.look(to).await,
             3..5 => self.pause(to).await,
+            5..8 if self.purges => self.purge(to).await,
             5..8 => self.redrive(to).await,
-            8 if self.purges => self.purge(to).await,
             _ => {
                 let filter = DeadFilter { limit: Some(1), ..DeadFilter::default() };
                 self.stage.broker.admin()?.purge_dead(&queue(FADING)?, &filter).await.map(drop)
@@ -51,7 +52,12 @@ impl Admin {
     async fn look(&mut self, to: &str) -> Result<(), Failure> {
         let options = ListOptions { state: None, after: None, limit: 100 };
         let views = self.stage.broker.inspect()?.list(&queue(to)?, &options).await?;
-        views.iter().for_each(|view| self.stage.book.witness(&name(view.task.id)));
+        // WHY: one whose body cannot be read is listed without its id.
+        let told = views.iter().filter(|view| *view.task.id.as_bytes() != [0; 16]);
+        for view in told {
+            self.stage.book.witness(&name(view.task.id));
+            self.stage.book.note_sequence(view.task.id, view.task.sequence);
+        }
         Ok(())
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tidegate_conformance::history::{Event, Outcome, What};
 use tidegate_core::{Clock, Lease, ManualClock, NewTask, QueueName, TaskId, Timestamp};
-use tidegate_engine::simulation::{Machine, fence_epoch};
+use tidegate_engine::simulation::{Flip, Machine, fence_epoch};
 
+use super::log_output::LogOutput;
 use super::trace::Trace;
 
 /// What a history says of lengths is less by this: the broker counts in milliseconds, and events
@@ -49,6 +50,16 @@ pub(crate) struct Pages {
     /// When a queue was last told to hand nothing out, and the answer came.
     pub(crate) paused: BTreeMap<String, u64>,
     tokens: HashSet<Vec<u8>>,
+    /// Tasks by their sequences, as far as anybody was told.
+    sequences: HashMap<u64, String>,
+    /// Tasks that a flipped bit may have touched.
+    pub(crate) damaged: BTreeSet<String>,
+    /// Frames in which a bit was flipped, and that no open has named yet.
+    flipped: Vec<u64>,
+    /// When a process ended after which a lease record may have been missing.
+    pub(crate) cuts_us: Vec<u64>,
+    /// Whether a flipped bit may have cost anything.
+    pub(crate) is_damaged: bool,
     /// The newest epoch in a token of the process that runs, and of those before it.
     epoch: u32,
     epoch_before: u32,
@@ -179,6 +190,14 @@ impl Book {
             return;
         }
         self.witness(&name(lease.task.id));
+        let known = self.pages().sequences.get(&lease.task.sequence).cloned();
+        // WHY: the sequence of a task whose record is damaged may be given out again.
+        let known = known.filter(|other| !self.pages().damaged.contains(other));
+        if let Some(other) = known.filter(|other| *other != name(lease.task.id)) {
+            let given = name(lease.task.id);
+            self.violation(format_args!("{given} was handed out in the place of {other}"));
+        }
+        self.note_sequence(lease.task.id, lease.task.sequence);
         let mut pages = self.pages();
         pages.deliveries += 1;
         let id = name(lease.task.id);
@@ -239,8 +258,33 @@ impl Book {
         pages.issued.clear();
         pages.declared.clear();
         pages.paused.clear();
+        pages.sequences.clear();
         pages.tokens.clear();
         pages.epoch_before = 0;
+    }
+
+    /// Somebody was told a task's sequence.
+    pub(crate) fn note_sequence(&self, id: TaskId, sequence: u64) {
+        self.pages().sequences.insert(sequence, name(id));
+    }
+
+    /// A bit was flipped: what it touches may be lost, and must be named.
+    pub(crate) fn flipped(&self, flip: &Flip) {
+        let mut pages = self.pages();
+        let Flip { frame, bodies, changed } = flip;
+        pages.flipped.extend(frame);
+        pages.is_damaged |= frame.is_some();
+        let changed = changed.iter().filter_map(|sequence| pages.sequences.get(sequence).cloned());
+        let damaged: Vec<String> = changed.chain(bodies.iter().map(|id| name(*id))).collect();
+        pages.damaged.extend(damaged);
+    }
+
+    /// The engine was opened: what was flipped must have been named.
+    pub(crate) fn opened(&self, said: &LogOutput) {
+        let flipped = std::mem::take(&mut self.pages().flipped);
+        for frame in flipped.into_iter().filter(|frame| !said.names(*frame)) {
+            self.violation(format_args!("frame {frame} was damaged and the open did not name it"));
+        }
     }
 
     /// All that was written is on the disk, and so what was acknowledged until now.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidegate_conformance::history::{Event, Judgement, Outcome, What, check};
+use tidegate_conformance::history::{Event, Finding, Judgement, Outcome, What, check};
 use tidegate_core::{Broker, ErrorKind, Inspect, ListOptions, Result, TaskView};
 use tidegate_engine::Durability;
 
@@ -94,9 +94,10 @@ async fn look(book: &Arc<Book>, broker: &Broker, promise: Promise) -> Result<()>
     }
     let issued = std::mem::take(&mut book.pages().issued);
     let delivered = delivered(book);
+    let damaged = book.pages().damaged.clone();
     let known: Vec<(&Issued, bool)> = issued
         .iter()
-        .filter(|issued| !delivered.contains(&issued.id))
+        .filter(|issued| !delivered.contains(&issued.id) && !damaged.contains(&issued.id))
         .map(|issued| (issued, present.contains(&issued.id)))
         .collect();
     no_holes(book, &known);
@@ -150,9 +151,73 @@ pub(crate) fn judge(world: &World) {
         Promise::All => judgement.is_invalid(),
         Promise::Prefix | Promise::Right => judgement == Judgement::Unexpected,
     };
+    if promise == Promise::All {
+        what_was_purged_stays_away(&world.book, &events);
+    }
     let findings = check(&events);
+    let (is_damaged, damaged) = {
+        let pages = world.book.pages();
+        (pages.is_damaged, pages.damaged.clone())
+    };
+    // WHY: beside a task that a flipped bit undid something of, others may rightly be out of order.
+    let touched = |finding: &Finding| {
+        let of_others = [
+            Judgement::FifoInversion,
+            Judgement::DedupEscape,
+            Judgement::LeaseOverlap,
+            Judgement::Early,
+        ];
+        is_damaged && (damaged.contains(&finding.about) || of_others.contains(&finding.judgement))
+    };
     let found = findings.found.iter().filter(|finding| counts(finding.judgement));
+    let cuts_us = world.book.pages().cuts_us.clone();
+    let forgotten = |finding: &Finding| {
+        finding.judgement == Judgement::StaleAccept && was_forgotten(finding, &events, &cuts_us)
+    };
+    let found = found.filter(|finding| !touched(finding) && !forgotten(finding));
     found.take(TOLD_MAX).for_each(|finding| world.book.violation(finding));
+}
+
+/// Whether a power cut came between a delivery of the task and a settle or extend that was carried
+/// out: it may have taken the record of the delivery, and an older token was the newest then.
+fn was_forgotten(finding: &Finding, events: &[Event], cuts_us: &[u64]) -> bool {
+    let of_task = |event: &&Event, id: &str| event.outcome == Outcome::Ok && id == finding.about;
+    let handed_out = events.iter().filter(|event| match &event.what {
+        What::Received { id, .. } => of_task(event, id),
+        _ => false,
+    });
+    let first_us = handed_out.map(|event| event.end_us).min().unwrap_or(u64::MAX);
+    let decided = events.iter().filter(|event| match &event.what {
+        What::Settled { id, .. } | What::Extended { id, .. } => of_task(event, id),
+        _ => false,
+    });
+    let last_us = decided.map(|event| event.start_us).max().unwrap_or(0);
+    cuts_us.iter().any(|cut_us| (first_us..last_us).contains(cut_us))
+}
+
+/// A task that was acknowledged before a purge began is not handed out after the purge was
+/// acknowledged. Whoever purges here does not redrive.
+fn what_was_purged_stays_away(book: &Book, events: &[Event]) {
+    let done = |event: &&Event| event.outcome == Outcome::Ok;
+    for purge in events.iter().filter(done) {
+        let What::Purged { queue: purged } = &purge.what else { continue };
+        let before = events.iter().filter(done).filter(|event| event.end_us <= purge.start_us);
+        let ids: BTreeSet<&str> = before
+            .filter_map(|event| match &event.what {
+                What::Enqueued { queue, id, .. } if queue == purged => Some(id.as_str()),
+                _ => None,
+            })
+            .collect();
+        let after = events.iter().filter(done).filter(|event| event.start_us >= purge.end_us);
+        for event in after {
+            if let What::Received { queue, id, .. } = &event.what
+                && queue == purged
+                && ids.contains(id.as_str())
+            {
+                book.violation(format_args!("{id} was purged and handed out again"));
+            }
+        }
+    }
 }
 
 /// The history, with the sends whose tasks somebody saw as what they are: carried out for good.

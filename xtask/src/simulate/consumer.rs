@@ -247,6 +247,7 @@ impl Consumer {
             }
             Err(error) => return Err(error),
         };
+        made.iter().for_each(|made| book.note_sequence(made.id, made.sequence));
         let settled = self.settled(id, token, &Verdict::Complete, ends);
         let first = if ends.is_some() { Outcome::Ok } else { Outcome::Fail };
         book.end(&begun, vec![(first, settled), (outcome, sent(self, made.first()))]);

@@ -8,6 +8,7 @@ mod checks;
 mod consumer;
 mod drain;
 mod executor;
+mod log_output;
 mod producer;
 mod report;
 mod run;

@@ -69,6 +69,7 @@ impl Producer {
         for (n, (task, answer)) in tasks.iter().zip(answers).enumerate() {
             match answer {
                 Ok(answer) => {
+                    book.note_sequence(answer.id, answer.sequence);
                     if answer.deduplicated {
                         book.witness(&name(answer.id));
                     }
@@ -123,7 +124,7 @@ fn note_sent(stage: &Stage, to: &'static str, tasks: &[NewTask]) -> u64 {
     let batch = pages.operations;
     pages.sent.extend(tasks.iter().map(|task| (task.id, task.clone())));
     // WHY: a task with a dedup key may be no new one, and a bounded queue may refuse it.
-    if to == ORDERED || to == MOVING {
+    if stage.in_order && (to == ORDERED || to == MOVING) {
         let plain = tasks.iter().filter(|task| task.dedup.is_none());
         pages.issued.extend(plain.map(|task| Issued {
             queue: to,

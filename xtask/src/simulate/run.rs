@@ -19,11 +19,14 @@ use super::checks;
 use super::consumer::{Consumer, Kept};
 use super::drain;
 use super::executor::Executor;
+use super::log_output::LogOutput;
 use super::producer::Producer;
 use super::scenario::{Ending, FADING, JUDGED, Life, Scenario};
 use super::stage::Stage;
 use super::trace::{Keep, Trace};
 
+/// How many queues are declared.
+const QUEUES: usize = 4;
 /// How deep clients go on within the disk calls of others.
 const DEPTH_MAX: usize = 2;
 /// Steps after which something that waits is taken for stuck.
@@ -46,7 +49,11 @@ pub(crate) struct Run {
 pub(crate) fn run(seed: u64, keep: Keep) -> (Run, Arc<Trace>) {
     let trace = Arc::new(Trace::new(keep));
     let told = trace.clone();
-    let done = std::panic::catch_unwind(move || World::new(seed, told).all());
+    let done = std::panic::catch_unwind(move || {
+        let said = LogOutput::default();
+        let world = World::new(seed, told, said.clone());
+        tracing::subscriber::with_default(said, move || world.all())
+    });
     let run = done.unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().cloned();
         let why = why.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -63,6 +70,7 @@ pub(crate) struct World {
     rng: Rng,
     pub(crate) machine: Machine,
     pub(crate) book: Arc<Book>,
+    said: LogOutput,
     executor: Arc<Executor>,
     process: Arc<Mutex<Option<Arc<Process>>>>,
     kept: [Kept; 4],
@@ -71,12 +79,15 @@ pub(crate) struct World {
     /// When the last process ended, and whether its leases ended with it.
     ended: Option<(u64, bool)>,
     log_id: [u8; 16],
+    /// Whether sends are carried out in the order in which they are begun: not where the broker has
+    /// to ask for a queue's spec first.
+    in_order: bool,
     /// Whether the log cannot be opened any more, and rightly: a disk that lies took a part of it.
     is_lost: bool,
 }
 
 impl World {
-    fn new(seed: u64, trace: Arc<Trace>) -> Self {
+    fn new(seed: u64, trace: Arc<Trace>, said: LogOutput) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let scenario = Scenario::draw(&mut rng);
         trace.line(format_args!("seed {seed}: {scenario:?}"));
@@ -94,12 +105,14 @@ impl World {
             scenario,
             machine,
             book,
+            said,
             executor: Arc::default(),
             process: Arc::default(),
             kept: Default::default(),
             number: 0,
             ended: None,
             log_id,
+            in_order: true,
             is_lost: false,
             rng,
         };
@@ -160,10 +173,15 @@ impl World {
         if self.is_lost {
             return;
         }
-        if let Ending::InCall { after, end } = life.ending {
+        if let Ending::InOpen { after, end } = life.ending {
             self.machine.doom(after, end);
         }
         let Some(process) = self.start(self.scenario.faults) else { return self.over() };
+        match life.ending {
+            Ending::InCall { after, end } => self.machine.doom(after, end),
+            Ending::InSync { after, end } => self.machine.doom_sync(after, end),
+            Ending::InOpen { .. } | Ending::Between(_) | Ending::Closed(_) => {}
+        }
         self.spawn_clients(&process);
         let mut idle = 0;
         for _ in 0..life.steps {
@@ -176,7 +194,10 @@ impl World {
             }
         }
         match life.ending {
-            Ending::InCall { end, .. } | Ending::Between(end) => self.machine.end(end),
+            Ending::InOpen { end, .. }
+            | Ending::InCall { end, .. }
+            | Ending::InSync { end, .. }
+            | Ending::Between(end) => self.machine.end(end),
             Ending::Closed(doom) => {
                 if let Some((after, end)) = doom {
                     self.machine.doom(after, end);
@@ -192,11 +213,22 @@ impl World {
         self.machine.set_faults(faults);
         let process = Arc::new(self.open()?);
         *lock(&self.process) = Some(process.clone());
+        self.book.opened(&self.said);
         if let Some((ended_us, leases_over)) = self.ended.take() {
             self.book.restarted(ended_us, leases_over);
         }
         if self.rng.u8(0..8) == 0 {
             checks::a_second_open_is_refused(self);
+        }
+        // WHY: whoever looks or declares waits for a sync. Without that, the first who does anything
+        // shows whether the open has synced what it must.
+        let all_there = self.scenario.durability == Durability::Always
+            && !self.scenario.lies()
+            && self.book.pages().declared.len() == QUEUES;
+        self.in_order = !all_there || self.rng.u8(0..3) > 0;
+        if !self.in_order {
+            self.book.pages().issued.clear();
+            return Some(process);
         }
         // WHY: what cannot be read for a moment is listed as damaged, and that is no finding.
         self.machine.set_faults(Faults::default());
@@ -237,6 +269,7 @@ impl World {
     fn open(&mut self) -> Option<Process> {
         for tried in 0..OPENS_MAX {
             self.number += 1;
+            self.said.forget();
             let opened = self.machine.start(&self.options(), self.log_id);
             match opened {
                 Ok(process) => return self.machine.is_running().then_some(process),
@@ -256,8 +289,7 @@ impl World {
     fn refused(&mut self, error: &Error, tried: u32) {
         self.book.trace.line(format_args!("open: {error}"));
         let may = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Poisoned);
-        let lost = self.scenario.lies() || self.scenario.durability == Durability::Never;
-        let known = error.kind() == ErrorKind::Corrupt && lost;
+        let known = error.kind() == ErrorKind::Corrupt && self.may_forget();
         self.is_lost = known;
         if !(may && self.may_fail() || known) {
             self.book.violation(format_args!("the engine does not open: {error:?}"));
@@ -273,12 +305,19 @@ impl World {
         syncs_failing + errors + full > 0
     }
 
+    /// Whether a power cut may take anything, synced or not.
+    fn may_forget(&self) -> bool {
+        self.scenario.lies() || self.scenario.durability == Durability::Never
+    }
+
     fn stage(&self, broker: Broker) -> Stage {
         Stage {
             broker,
             book: self.book.clone(),
             payload_bytes_max: self.scenario.payload_bytes_max,
             may_fail: self.may_fail(),
+            may_forget: self.may_forget(),
+            in_order: self.in_order,
         }
     }
 
@@ -349,14 +388,24 @@ impl World {
         self.executor.clear();
         lock(&self.process).take();
         let ended_us = self.book.process_ended();
-        // WHY: a power cut may forget the newest lease records.
-        let cut = self.machine.tally().power_cuts > 0;
-        let leases_over = cut || !self.scenario.clients_outlive;
+        // WHY: a power cut may forget the newest lease records, and so may a sync that failed.
+        let tally = self.machine.tally();
+        let cut = tally.power_cuts + tally.syncs_failed > 0;
+        if cut {
+            self.book.pages().cuts_us.push(ended_us);
+        }
+        let leases_over = cut || self.scenario.flips || !self.scenario.clients_outlive;
         self.ended = Some(
             self.ended.map_or((ended_us, leases_over), |(at, over)| (at, over || leases_over)),
         );
         if self.rng.u8(0..4) == 0 {
             self.pass_time();
+        }
+        if self.scenario.flips
+            && self.rng.bool()
+            && let Some(flip) = self.machine.flip_a_bit()
+        {
+            self.book.flipped(&flip);
         }
     }
 

@@ -16,6 +16,10 @@ pub(crate) struct Stage {
     pub(crate) payload_bytes_max: usize,
     /// Whether the disk may fail: then errors that say so are no news.
     pub(crate) may_fail: bool,
+    /// Whether a power cut may take anything: then queues may be missing.
+    pub(crate) may_forget: bool,
+    /// Whether sends are carried out in the order in which they are begun.
+    pub(crate) in_order: bool,
 }
 
 /// Why a client stopped.
@@ -39,6 +43,7 @@ impl Stage {
         self.book.trace.line(format_args!("{client} stops: {error}"));
         let explained = match error.kind() {
             ErrorKind::Poisoned | ErrorKind::DiskFull => self.may_fail,
+            ErrorKind::NotFound => self.may_forget,
             _ => false,
         };
         if !explained {

@@ -1,19 +1,21 @@
 //! The log: where frames are put together, which segments there are, and what is written when.
 //!
 //! `frame`, `record` and `body` are the format, `segment` a file of it, `spares` the files that
-//! wait to become segments, `mirror` the newest part in memory, `recovery` reads it all at the
-//! open, `clean` reads the oldest segment for what is still needed.
+//! wait to become segments, `mirror` the newest part in memory, `files`, `window` and `recovery` read
+//! it all at the open, `clean` reads the oldest segment for what is still needed.
 //! docs/internals/format.md is the format as a page.
 
 pub(crate) mod body;
 pub(crate) mod bytes;
 pub(crate) mod clean;
+mod files;
 pub(crate) mod frame;
 mod mirror;
 pub(crate) mod record;
 pub(crate) mod recovery;
 pub(crate) mod segment;
 pub(crate) mod spares;
+mod window;
 
 use std::collections::BTreeMap;
 use std::io;

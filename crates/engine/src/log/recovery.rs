@@ -5,17 +5,16 @@
 //! was acknowledged, and the log goes on in its place.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_core::{Error, ErrorKind, Operation};
 
+use super::files::open_segments;
 use super::frame::{self, FrameKind, HEADER_BYTES, Header};
 use super::record::{self, Record};
-use super::segment::{
-    FORMAT_VERSION, FRAMES_START, HeaderRead, Segment, SegmentHeader, segment_id, segment_path,
-};
+use super::segment::{FRAMES_START, Segment, segment_path};
+use super::window::{Window, unreadable};
 use crate::disk::Disk;
 use crate::position::Position;
 use crate::state::State;
@@ -42,7 +41,8 @@ pub(crate) struct Recovered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     pub(crate) at: Position,
-    /// The frames that are gone: from this number, up to but not including the other.
+    /// The frames that are gone: from this number, or 0 if it is not known, up to but not including
+    /// the other.
     pub(crate) from_lsn: u64,
     pub(crate) to_lsn: u64,
 }
@@ -56,73 +56,19 @@ pub(crate) fn recover(
     dir: &Path,
     state: &mut State,
 ) -> Result<Option<Recovered>, Error> {
-    let files = open_segments(disk, dir)?;
-    let Some(log) = files.iter().find_map(|file| file.header.map(|header| header.log)) else {
-        return Ok(None);
-    };
-    let ends = Ends::read(&files)?;
+    let Some((log, files)) = open_segments(disk, dir)? else { return Ok(None) };
+    let mut ends = Ends::read(&files)?;
+    if ends.missing(&files).is_some() {
+        // WHY: that it was cleaned may be told only behind a frame that is damaged.
+        ends.read_on(&files)?;
+    }
     ends.check_missing(dir, &files)?;
     let mut replay = Replay::new(ends);
-    if replay.until_gap(&files, state)? {
-        replay.after_gap(&files, state)?;
+    let gap = replay.until_gap(&files, state)?;
+    if let Some(number) = gap {
+        replay.after_gap(&files, number, state)?;
     }
     Ok(Some(replay.finish(log, &files, state.numbers().floor)))
-}
-
-/// A file named as a segment.
-#[derive(Debug)]
-struct SegmentFile {
-    segment: Arc<Segment>,
-    /// `None` if the header is damaged, or is that of the file's former life.
-    header: Option<SegmentHeader>,
-}
-
-fn open_segments(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<SegmentFile>, Error> {
-    let read = |error| failed("read the log in", dir, error);
-    let names = disk.list(dir).map_err(read)?;
-    let mut ids: Vec<u32> = names.iter().filter_map(|name| segment_id(name)).collect();
-    ids.sort_unstable();
-    let mut files = Vec::with_capacity(ids.len());
-    for id in ids {
-        files.push(open_segment(disk, dir, id)?);
-    }
-    let log = files.iter().find_map(|file| file.header.map(|header| header.log));
-    for file in &mut files {
-        // WHY: the salt is known without the header, so a damaged header costs nothing else.
-        let (log, id) = (log.unwrap_or_default(), file.segment.id);
-        let salt = SegmentHeader { log, id }.salt();
-        let Segment { id, file: handle, size, salt: _ } = &*file.segment;
-        file.segment = Arc::new(Segment { id: *id, file: handle.clone(), size: *size, salt });
-    }
-    Ok(files)
-}
-
-fn open_segment(disk: &Arc<dyn Disk>, dir: &Path, id: u32) -> Result<SegmentFile, Error> {
-    let path = segment_path(dir, id);
-    let read = |error| failed("read", &path, error);
-    let file = disk.open(&path).map_err(read)?;
-    let size = u32::try_from(file.len().map_err(read)?).unwrap_or(u32::MAX);
-    let mut bytes = vec![0; (FRAMES_START.min(size)) as usize];
-    file.read_at(&mut bytes, 0).map_err(read)?;
-    let header = match SegmentHeader::read(&bytes) {
-        HeaderRead::Sound(header) => Some(header).filter(|header| header.id == id),
-        HeaderRead::Damaged => None,
-        HeaderRead::Newer(version) => return Err(newer(&path, version)),
-    };
-    Ok(SegmentFile { segment: Arc::new(Segment { id, file, size, salt: 0 }), header })
-}
-
-fn newer(path: &Path, version: u32) -> Error {
-    let why = format!(
-        "it has format version {version} and this program reads up to {FORMAT_VERSION}: open it \
-         with the newer version of Tidegate that wrote it; nothing was changed"
-    );
-    Error::new(ErrorKind::Format, Operation::Open, why).about(path.display().to_string())
-}
-
-fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    let why = format!("cannot {what} {}: {error}", path.display());
-    Error::new(ErrorKind::Unavailable, Operation::Open, why).caused_by(error)
 }
 
 /// What the newest segment says of the whole log.
@@ -139,27 +85,31 @@ struct Ends {
 }
 
 impl Ends {
-    fn read(files: &[SegmentFile]) -> Result<Self, Error> {
-        let mut last = None;
+    fn read(files: &[Arc<Segment>]) -> Result<Self, Error> {
         for file in files.iter().rev() {
-            let mut window = Window::new(&file.segment);
-            let mut ends = Self::default();
+            let mut window = Window::new(file);
+            let mut ends = Self { last: file.id, ..Self::default() };
             let mut at = FRAMES_START as usize;
             while let Some((header, body)) = window.frame(at)? {
                 ends.note(&header, body);
                 at += header.frame_bytes();
             }
-            // WHY: where the first frame is damaged, one behind it tells that the segment is not
-            // empty.
-            let has_frames = at > FRAMES_START as usize;
-            if last.is_none() && (has_frames || window.has_header(at + 1)?) {
-                last = Some(file.segment.id);
-            }
-            if has_frames {
-                return Ok(Self { last: last.unwrap_or(file.segment.id), ..ends });
+            // WHY: where the first frame is damaged, others may follow it.
+            if at > FRAMES_START as usize || window.has_header(at + 1)? {
+                return Ok(ends);
             }
         }
-        Ok(Self { last: last.unwrap_or_default(), ..Self::default() })
+        Ok(Self::default())
+    }
+
+    /// Notes what every sound frame says, wherever it lies.
+    fn read_on(&mut self, files: &[Arc<Segment>]) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        for (number, file) in files.iter().enumerate() {
+            read_whole(file, &mut bytes)?;
+            runs(number, &bytes, FRAMES_START as usize, file.salt, self);
+        }
+        Ok(())
     }
 
     fn note(&mut self, header: &Header, body: &[u8]) {
@@ -177,23 +127,22 @@ impl Ends {
         }
     }
 
-    /// Every segment from the floor to the last one with a frame must be there.
-    fn check_missing(&self, dir: &Path, files: &[SegmentFile]) -> Result<(), Error> {
-        let oldest = files.first().map_or(0, |file| file.segment.id);
+    /// The first segment from the floor to the last one with a frame that is not there.
+    fn missing(&self, files: &[Arc<Segment>]) -> Option<u32> {
+        let oldest = files.first().map_or(0, |file| file.id);
         // WHY: a log that is never synced may have forgotten that it was cleaned.
         let first = if self.relaxed { oldest.max(self.floor) } else { self.floor.max(1) };
-        let there = |id: &u32| files.iter().any(|file| file.segment.id == *id);
-        match (first..=self.last).find(|id| !there(id)) {
-            None => Ok(()),
-            Some(missing) => {
-                let path = segment_path(dir, missing);
-                let why = "this segment of the log is missing; put it back from where it was \
-                           moved to, or restore the whole directory: without it tasks would be lost \
-                           silently";
-                let error = Error::new(ErrorKind::Corrupt, Operation::Open, why);
-                Err(error.about(path.display().to_string()))
-            }
-        }
+        let there = |id: &u32| files.iter().any(|file| file.id == *id);
+        (first..=self.last).find(|id| !there(id))
+    }
+
+    fn check_missing(&self, dir: &Path, files: &[Arc<Segment>]) -> Result<(), Error> {
+        let Some(missing) = self.missing(files) else { return Ok(()) };
+        let path = segment_path(dir, missing);
+        let why = "this segment of the log is missing; put it back from where it was moved to, or \
+                   restore the whole directory: without it tasks would be lost silently";
+        let error = Error::new(ErrorKind::Corrupt, Operation::Open, why);
+        Err(error.about(path.display().to_string()))
     }
 }
 
@@ -215,11 +164,6 @@ pub(crate) fn next_header(bytes: &[u8], from: usize, salt: u32) -> Option<usize>
 fn read_whole(segment: &Segment, into: &mut Vec<u8>) -> Result<(), Error> {
     into.resize(segment.size as usize, 0);
     segment.file.read_at(into, 0).map_err(|error| unreadable(segment, error))
-}
-
-fn unreadable(segment: &Segment, error: io::Error) -> Error {
-    let why = format!("cannot read segment {} of the log: {error}", segment.id);
-    Error::new(ErrorKind::Unavailable, Operation::Open, why).caused_by(error)
 }
 
 /// One run of frames that follow each other without a gap.
@@ -256,19 +200,17 @@ fn runs(number: usize, bytes: &[u8], mut at: usize, salt: u32, ends: &mut Ends) 
     runs
 }
 
-/// Makes the queues that the next catalogue knows and the state does not: the frames that made them
-/// may be among those that are gone, and tasks in sound frames must not go with them.
-fn learn_queues(files: &[SegmentFile], runs: &[Run], state: &mut State) -> Result<(), Error> {
-    let mut bytes = Vec::new();
-    for run in runs {
-        let Some(SegmentFile { segment, .. }) = files.get(run.segment) else { continue };
-        read_whole(segment, &mut bytes)?;
-        if let Some((FrameKind::Catalogue, body)) =
-            frame_at(&bytes, run.start, segment.salt).map(|(header, body)| (header.kind, body))
-        {
+/// Tells the state of the queues that the next catalogue has: what is damaged may be the record that
+/// made one, and its tasks would go with it.
+fn learn_queues(files: &[Arc<Segment>], runs: &[Run], state: &mut State) -> Result<(), Error> {
+    for run in runs.iter().filter(|run| run.start == FRAMES_START as usize) {
+        let Some(file) = files.get(run.segment) else { continue };
+        let mut window = Window::new(file);
+        let Some((header, body)) = window.frame(run.start)? else { continue };
+        if header.kind == FrameKind::Catalogue {
             let records = record::read(body, Position::START).flatten();
             records.for_each(|record| state.learn_queue(&record));
-            break;
+            return Ok(());
         }
     }
     Ok(())
@@ -278,6 +220,8 @@ fn learn_queues(files: &[SegmentFile], runs: &[Run], state: &mut State) -> Resul
 #[derive(Debug)]
 struct Replay {
     ends: Ends,
+    /// The first segment that is read.
+    begun_at: u32,
     synced_end: Position,
     next_lsn: Option<u64>,
     end: Position,
@@ -291,6 +235,7 @@ impl Replay {
     fn new(ends: Ends) -> Self {
         Self {
             ends,
+            begun_at: ends.floor,
             synced_end: Position::START,
             next_lsn: None,
             end: Position::START,
@@ -301,61 +246,75 @@ impl Replay {
         }
     }
 
-    /// Carries out frames as long as they follow each other, and tells whether there are more
-    /// behind those that do.
-    fn until_gap(&mut self, files: &[SegmentFile], state: &mut State) -> Result<bool, Error> {
+    /// Carries out frames as long as they follow each other, and tells in which segment it is seen
+    /// that they no longer do, unless that is the end.
+    fn until_gap(
+        &mut self,
+        files: &[Arc<Segment>],
+        state: &mut State,
+    ) -> Result<Option<usize>, Error> {
         let floor = self.ends.floor;
-        for segment in files.iter().map(|file| &*file.segment).filter(|s| s.id >= floor) {
+        let needed = files.iter().enumerate().filter(|(_, file)| file.id >= floor);
+        let needed = needed.map(|(number, file)| (number, &**file));
+        for (number, segment) in needed {
             let mut window = Window::new(segment);
             let mut at = FRAMES_START as usize;
             while let Some((header, body)) = window.frame(at)? {
                 if self.next_lsn.is_some_and(|next| next != header.lsn) {
-                    return Ok(true);
+                    return Ok(Some(number));
                 }
                 self.frame(segment, at, &header, body, state);
                 at += header.frame_bytes();
             }
             // WHY: a frame is missing only if one follows. Whether one does in the next segment,
-            // its own first frame tells, unless there is none before it to be followed.
-            if segment.id >= self.ends.last {
-                return window.has_header(at + 1);
-            }
-            if self.next_lsn.is_none() {
-                return Ok(true);
+            // its own first frame tells, unless there is none before it to compare it with.
+            if segment.id >= self.ends.last || self.next_lsn.is_none() {
+                if window.has_header(at + 1)? {
+                    return Ok(Some(number));
+                }
+                if segment.id >= self.ends.last {
+                    return Ok(None);
+                }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Looks through all that follows a gap, then carries out what belongs to the log.
-    fn after_gap(&mut self, files: &[SegmentFile], state: &mut State) -> Result<(), Error> {
+    fn after_gap(
+        &mut self,
+        files: &[Arc<Segment>],
+        number: usize,
+        state: &mut State,
+    ) -> Result<(), Error> {
         let mut bytes = Vec::new();
         let mut found = Vec::new();
-        let first = self.end.segment().max(self.ends.floor);
-        for (number, file) in files.iter().enumerate() {
-            let Segment { id, salt, .. } = *file.segment;
-            if id < first {
-                continue;
-            }
+        // WHY: the gap begins where the last frame ended, be that segments before it was seen.
+        let end = files.iter().position(|file| file.id == self.end.segment());
+        let first = end.unwrap_or(number);
+        let floor = self.ends.floor;
+        let rest = files.iter().enumerate().skip(first).filter(|(_, file)| file.id >= floor);
+        for (number, file) in rest {
+            let Segment { id, salt, .. } = **file;
             let start = if id == self.end.segment() { self.end.offset() } else { FRAMES_START };
-            read_whole(&file.segment, &mut bytes)?;
+            read_whole(file, &mut bytes)?;
             found.extend(runs(number, &bytes, start as usize, salt, &mut self.ends));
         }
         let mut loaded = None;
         for (place, run) in found.iter().enumerate() {
             let Some(file) = files.get(run.segment) else { continue };
             let damage = self.damage.len();
-            if !self.accepts(file.segment.id, run) {
+            if !self.accepts(file.id, run) {
                 continue;
             }
             if self.damage.len() > damage {
                 learn_queues(files, found.get(place..).unwrap_or_default(), state)?;
             }
             if loaded != Some(run.segment) {
-                read_whole(&file.segment, &mut bytes)?;
+                read_whole(file, &mut bytes)?;
                 loaded = Some(run.segment);
             }
-            self.run(&file.segment, run, &bytes, state);
+            self.run(file, run, &bytes, state);
         }
         Ok(())
     }
@@ -377,9 +336,11 @@ impl Replay {
                 self.ghosts.push(ghost);
                 return false;
             }
-            let at = if self.next_lsn.is_some() { self.end } else { Position::new(segment, 0) };
-            let damage = Damage { at, from_lsn: expected, to_lsn: run.first_lsn };
-            self.damage.push(damage);
+            let (at, from_lsn) = match self.next_lsn {
+                Some(next) => (self.end, next),
+                None => (Position::new(segment, 0), 0),
+            };
+            self.damage.push(Damage { at, from_lsn, to_lsn: run.first_lsn });
         }
         true
     }
@@ -419,13 +380,15 @@ impl Replay {
     }
 
     /// What was read, of a log that needs no segment before `floor`.
-    fn finish(self, log: [u8; 16], files: &[SegmentFile], floor: u32) -> Recovered {
+    fn finish(self, log: [u8; 16], files: &[Arc<Segment>], floor: u32) -> Recovered {
         // WHY: the floor that was carried out, not one that only a ghost tells: ghosts are erased,
-        // and the next open would miss what was made a spare on their word.
+        // and the next open would miss what was made a spare on their word. Nor one that was told
+        // after segments below it had been read: the copies of what they hold may be damaged.
+        let floor = floor.min(self.begun_at);
         let last = self.end.segment();
         let is_needed = |id: u32| id >= floor && id <= last && self.next_lsn.is_some();
         let (needed, unused): (Vec<_>, Vec<_>) =
-            files.iter().map(|file| file.segment.clone()).partition(|s| is_needed(s.id));
+            files.iter().cloned().partition(|s| is_needed(s.id));
         Recovered {
             log,
             segments: needed.into_iter().map(|segment| (segment.id, segment)).collect(),
@@ -437,67 +400,5 @@ impl Replay {
             damage: self.damage,
             was_closed: self.was_closed,
         }
-    }
-}
-
-/// A segment read piece by piece: a piece that stays in the processor's cache is read and checked
-/// several times faster than the whole.
-#[derive(Debug)]
-struct Window<'a> {
-    segment: &'a Segment,
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-/// Bytes that are read at once.
-const WINDOW_BYTES: usize = 512 << 10;
-
-impl<'a> Window<'a> {
-    fn new(segment: &'a Segment) -> Self {
-        Self { segment, bytes: Vec::new(), start: 0 }
-    }
-
-    /// The sound frame at `at`, if there is one.
-    fn frame(&mut self, at: usize) -> Result<Option<(Header, &[u8])>, Error> {
-        let salt = self.segment.salt;
-        let head = self.get(at, HEADER_BYTES)?;
-        let Ok(header) = frame::read_header(head, salt) else { return Ok(None) };
-        let whole = self.get(at, header.frame_bytes())?;
-        Ok(frame::read(whole, salt).ok())
-    }
-
-    /// Whether a sound header of the segment stands at or after `from`.
-    fn has_header(&mut self, mut from: usize) -> Result<bool, Error> {
-        let (salt, size) = (self.segment.salt, self.segment.size as usize);
-        while from < size {
-            let piece = self.get(from, WINDOW_BYTES)?;
-            let is_header = |place: usize| {
-                let header = frame::read_header(piece.get(place..).unwrap_or_default(), salt);
-                header.is_ok_and(|header| from + place + header.frame_bytes() <= size)
-            };
-            if memchr::memmem::find_iter(piece, &frame::MAGIC_BYTES).any(is_header) {
-                return Ok(true);
-            }
-            // WHY: a header that was cut off by the end of this piece is whole in the next.
-            from += piece.len().saturating_sub(HEADER_BYTES - 1).max(1);
-        }
-        Ok(false)
-    }
-
-    /// Bytes of the segment; fewer than asked for where it ends.
-    fn get(&mut self, at: usize, len: usize) -> Result<&[u8], Error> {
-        let len = len.min((self.segment.size as usize).saturating_sub(at));
-        if len == 0 {
-            return Ok(&[]);
-        }
-        if at < self.start || at + len > self.start + self.bytes.len() {
-            let count = len.max(WINDOW_BYTES).min(self.segment.size as usize - at);
-            self.bytes.resize(count, 0);
-            self.start = at;
-            let read = self.segment.file.read_at(&mut self.bytes, at as u64);
-            read.map_err(|error| unreadable(self.segment, error))?;
-        }
-        let from = at - self.start;
-        Ok(self.bytes.get(from..from + len).unwrap_or_default())
     }
 }

@@ -12,6 +12,8 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 /// Where the first frame begins.
 pub(crate) const FRAMES_START: u32 = 64;
 const MAGIC: &[u8; 8] = b"TIDEGATE";
+/// Where the log's id stands in the header.
+const LOG_ID: std::ops::Range<usize> = 16..32;
 
 /// What the header of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,12 @@ impl SegmentHeader {
         }
         let id = take.u32()?;
         Some(HeaderRead::Sound(Self { log: take.id()?, id }))
+    }
+
+    /// What a damaged header of the segment `id` says of its log; `None` if it is blank.
+    pub(crate) fn claimed(bytes: &[u8], id: u32) -> Option<Self> {
+        let log = bytes.get(LOG_ID)?.try_into().ok()?;
+        bytes.iter().any(|byte| *byte != 0).then_some(Self { log, id })
     }
 
     /// The seed of the segment's frames' check sums: another for every life of the file.

@@ -118,6 +118,15 @@ impl Inode {
         lost
     }
 
+    /// Flips a bit, on the disk and so in what is read of it.
+    pub(super) fn flip(&mut self, bit: usize) {
+        for bytes in [&mut self.cache, &mut self.disk] {
+            if let Some(byte) = bytes.get_mut(bit / 8) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
     /// Programs see what the disk holds of all that is not about to be written.
     pub(super) fn evict(&mut self) {
         self.cache.clone_from(&self.disk);

@@ -47,6 +47,8 @@ pub(super) struct State {
     pub(super) locked: bool,
     faults: Faults,
     doom: Option<(u64, End)>,
+    /// Syncs of files that are left until the process ends in the middle of one.
+    doomed_sync: Option<(u64, End)>,
     /// Whether a write or sync of a segment failed since the process had opened the log.
     pub(super) log_failed: bool,
     pub(super) tally: Tally,
@@ -129,6 +131,7 @@ impl Machine {
             locked: false,
             faults: Faults::default(),
             doom: None,
+            doomed_sync: None,
             log_failed: false,
             tally: Tally::default(),
             trace: None,
@@ -149,6 +152,11 @@ impl Machine {
     pub fn doom(&self, after_calls: u64, end: End) {
         let mut state = self.lock();
         state.doom = Some((state.tally.calls + 1 + after_calls, end));
+    }
+
+    /// Ends the process in the middle of the sync of a file that comes after so many others.
+    pub fn doom_sync(&self, after_syncs: u64, end: End) {
+        self.lock().doomed_sync = Some((after_syncs, end));
     }
 
     /// Ends the process between two calls.
@@ -250,6 +258,14 @@ impl State {
         if let Some((_, end)) = self.doom.filter(|(call, _)| *call <= self.tally.calls) {
             return Luck::Ends(end);
         }
+        if kind == Kind::SyncFile
+            && let Some((left, end)) = &mut self.doomed_sync
+        {
+            if *left == 0 {
+                return Luck::Ends(*end);
+            }
+            *left -= 1;
+        }
         let Faults { syncs_failing, syncs_lying: _, errors, full } = self.faults;
         let mut happens = |parts: u32| parts > 0 && self.rng.u32(0..1_000) < parts;
         if kind == Kind::SyncFile {
@@ -320,6 +336,7 @@ impl State {
         self.running = false;
         self.locked = false;
         self.doom = None;
+        self.doomed_sync = None;
         self.tally.ended_in_open += u64::from(self.opening);
         match end {
             End::Kill => self.tally.kills += 1,

@@ -7,9 +7,11 @@
 mod disk;
 mod faults;
 mod file;
+mod flips;
 mod machine;
 mod process;
 
 pub use faults::{End, Faults, Tally};
+pub use flips::Flip;
 pub use machine::Machine;
 pub use process::{Process, fence_epoch};

@@ -291,9 +291,10 @@ impl State {
         }
     }
 
-    /// Moves the end of a lease.
+    /// Moves the end of a lease. A task without one, whose lease record is damaged, is left alone.
     pub(super) fn move_lease_end(&mut self, index: u32, until: Timestamp, length_ms: u32) {
-        let Some(slot) = self.slots.get(index) else { return };
+        let leased = |slot: &&Slot| slot.phase == Phase::Leased;
+        let Some(slot) = self.slots.get(index).filter(leased) else { return };
         if let Some(hold) = self.timers.clear(slot.right) {
             self.set_timer(index, until, Hold { length_ms, ..hold });
         }
