@@ -6,6 +6,7 @@ mod cargo;
 mod ci;
 mod crashpoints;
 mod fulldisk;
+mod fuzz;
 mod kills;
 mod matrix;
 mod mutants;
@@ -59,6 +60,11 @@ enum Command {
     /// Clients, clock, threads and disk are one thread's work and the same for the same seed. Prints
     /// what happened; fails if a promise was broken, and names the seed that shows it.
     Simulate(simulate::SimulateArgs),
+    /// Runs the fuzz targets: the reader of frames, the open of a log, sequences of commands
+    ///
+    /// Each is compared with another that is written as plainly as can be. Prints how many inputs
+    /// each was given; fails at the first finding and prints it.
+    Fuzz(fuzz::FuzzArgs),
     /// Puts known bugs into a copy of the engine, one at a time: each must be found
     ///
     /// Prints which check found each. Takes about a minute for a bug.
@@ -114,6 +120,7 @@ fn main() -> ExitCode {
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
         Command::Simulate(args) => simulate::main(&args),
+        Command::Fuzz(args) => fuzz::main(&args),
         Command::Mutants(args) => mutants::main(&args),
         Command::Crashpoints(args) => crashpoints::main(&args),
         Command::Damage(args) => closed(suites::damage(&args)),

@@ -22,6 +22,8 @@ enum Install {
     Debian(&'static str),
     /// A component of the Rust toolchain.
     Component(&'static str),
+    /// A program that cargo installs.
+    Cargo(&'static str),
 }
 
 /// For building and testing.
@@ -64,6 +66,22 @@ pub(crate) const FOR_CHECKS: &[Need] = &[
     },
 ];
 
+/// For the fuzz targets.
+pub(crate) const FOR_FUZZING: &[Need] = &[
+    Need {
+        name: "a C++ compiler",
+        check: &["c++", "--version"],
+        install: Install::Debian("g++"),
+        without: "the fuzz targets: the fuzzer is a C++ library",
+    },
+    Need {
+        name: "cargo-fuzz",
+        check: &["cargo", "fuzz", "--version"],
+        install: Install::Cargo("cargo-fuzz"),
+        without: "the fuzz targets",
+    },
+];
+
 impl Need {
     fn is_there(&self) -> bool {
         let Some((program, arguments)) = self.check.split_first() else { return true };
@@ -91,45 +109,55 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<Need> {
 }
 
 fn install(missing: &[Need]) {
-    let packages = packages(missing);
+    let Wanted { packages, components, programs } = Wanted::of(missing);
     if !packages.is_empty() && is_root() {
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         let install = [&["install", "--yes", "--no-install-recommends"][..], &packages].concat();
         let updated = cargo::succeeds("apt-get", &["update"], &quiet);
         let _tried = updated && cargo::succeeds("apt-get", &install, &quiet);
     }
-    let components = components(missing);
     if !components.is_empty() {
         let _tried =
             cargo::succeeds("rustup", &[&["component", "add"][..], &components].concat(), &[]);
     }
+    if !programs.is_empty() {
+        let install = [&["install", "--locked"][..], &programs].concat();
+        let _tried = cargo::succeeds(&cargo::cargo(), &install, &[]);
+    }
 }
 
-fn packages(needs: &[Need]) -> Vec<&'static str> {
-    let package = |need: &Need| match need.install {
-        Install::Debian(package) => Some(package),
-        Install::Component(_) => None,
-    };
-    needs.iter().filter_map(package).collect()
+/// What is to be installed, by who does it.
+#[derive(Debug, Default)]
+struct Wanted {
+    packages: Vec<&'static str>,
+    components: Vec<&'static str>,
+    programs: Vec<&'static str>,
 }
 
-fn components(needs: &[Need]) -> Vec<&'static str> {
-    let component = |need: &Need| match need.install {
-        Install::Component(component) => Some(component),
-        Install::Debian(_) => None,
-    };
-    needs.iter().filter_map(component).collect()
+impl Wanted {
+    fn of(needs: &[Need]) -> Self {
+        let mut wanted = Self::default();
+        for need in needs {
+            match need.install {
+                Install::Debian(package) => wanted.packages.push(package),
+                Install::Component(component) => wanted.components.push(component),
+                Install::Cargo(program) => wanted.programs.push(program),
+            }
+        }
+        wanted
+    }
 }
 
 fn by_hand(missing: &[Need]) -> String {
-    let (packages, components) = (packages(missing), components(missing));
-    let mut commands = Vec::new();
-    if !packages.is_empty() {
-        commands.push(format!("sudo apt-get install --yes {}", packages.join(" ")));
-    }
-    if !components.is_empty() {
-        commands.push(format!("rustup component add {}", components.join(" ")));
-    }
+    let Wanted { packages, components, programs } = Wanted::of(missing);
+    let commands = [
+        ("sudo apt-get install --yes", packages),
+        ("rustup component add", components),
+        ("cargo install --locked", programs),
+    ];
+    let commands = commands.iter().filter(|(_, what)| !what.is_empty());
+    let commands: Vec<_> =
+        commands.map(|(command, what)| format!("{command} {}", what.join(" "))).collect();
     commands.join(" && ")
 }
 
@@ -143,8 +171,9 @@ mod tests {
 
     #[test]
     fn one_command_installs_all_that_is_missing() {
-        let all = [FOR_TESTS, FOR_CHECKS].concat();
-        let command = "sudo apt-get install --yes gcc && rustup component add rustfmt clippy";
+        let all = [FOR_TESTS, FOR_CHECKS, FOR_FUZZING].concat();
+        let command = "sudo apt-get install --yes gcc g++ && rustup component add rustfmt clippy \
+                       && cargo install --locked cargo-fuzz";
         assert_eq!(by_hand(&all), command);
     }
 

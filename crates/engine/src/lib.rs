@@ -4,7 +4,7 @@
 //! into frames in segments, and [`shell`] stands between callers and the state. `commit` makes
 //! frames durable; `flusher`, `janitor` and `timekeeper` are the threads. `driver`, `session` and
 //! `views` are the contract's face. Only `disk` touches files; `simulation` is another disk, and
-//! the threads done by hand.
+//! the threads done by hand; `fuzzing` is what the fuzz targets see.
 #![expect(rustdoc::private_intra_doc_links, reason = "the map of a private house")]
 
 mod bodies;
@@ -15,6 +15,9 @@ mod engine;
 #[cfg(test)]
 mod faulty;
 mod flusher;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod janitor;
 mod log;
 mod logtime;

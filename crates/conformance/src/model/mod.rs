@@ -102,6 +102,16 @@ pub fn check<S: Subject>(
     }
 }
 
+/// Compares one sequence that was made elsewhere, by a fuzzer for instance.
+///
+/// Must not be called within an asynchronous runtime.
+pub fn check_sequence(subject: &impl Subject, commands: &[Command]) -> Result<(), Box<Mismatch>> {
+    match runtime().block_on(compare(subject, commands)) {
+        None => Ok(()),
+        Some((steps, subject)) => Err(Box::new(Mismatch { seed: 0, steps, subject })),
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
