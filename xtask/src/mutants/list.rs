@@ -148,8 +148,8 @@ pub(crate) const ALL: &[Mutant] = &[
     mutant(
         "take frames after a gap of unsynced ones for the log",
         RECOVERY,
-        "if expected > self.ends.synced_lsn {",
-        "if expected > self.ends.synced_lsn + 3 {",
+        "if expected > self.ends.synced_lsn && self",
+        "if expected > self.ends.synced_lsn + 3 && self",
     ),
     mutant(
         "leave frames behind the end where they are",
