@@ -267,14 +267,12 @@ impl Replay {
                 at += header.frame_bytes();
             }
             // WHY: a frame is missing only if one follows. Whether one does in the next segment,
-            // its own first frame tells, unless there is none before it to compare it with.
-            if segment.id >= self.ends.last || self.next_lsn.is_none() {
-                if window.has_header(at + 1)? {
-                    return Ok(Some(number));
-                }
-                if segment.id >= self.ends.last {
-                    return Ok(None);
-                }
+            // its own first frame tells, unless there is none before it to be followed.
+            if segment.id >= self.ends.last {
+                return Ok(window.has_header(at + 1)?.then_some(number));
+            }
+            if self.next_lsn.is_none() {
+                return Ok(Some(number));
             }
         }
         Ok(None)
