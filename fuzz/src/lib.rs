@@ -102,7 +102,18 @@ pub fn recover(log: [u8; 16], segments: &[(u32, Vec<u8>)]) -> Log {
     let synced = found.iter().map(|frame| frame.synced_up_to).max().unwrap_or(0);
     let mut read = Log { next_lsn: 1, end: (0, 0), damage: Vec::new() };
     let first = segments.first().map(|(id, _)| (*id, FRAMES_START));
+    let mut passed_over: Option<Found> = None;
     for frame in found {
+        // Frames that go on where one ended that was here before are as old as that one.
+        let goes_on = passed_over.is_some_and(|before| {
+            let end = (before.segment, before.at + before.bytes, before.lsn + 1);
+            end == (frame.segment, frame.at, frame.lsn)
+        });
+        if frame.lsn < read.next_lsn || goes_on {
+            passed_over = Some(frame);
+            continue;
+        }
+        passed_over = None;
         // The number of the frame at the very beginning is told by none before it.
         let is_first = first == Some((frame.segment, frame.at));
         if frame.lsn > read.next_lsn && !is_first {

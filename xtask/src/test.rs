@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cargo::{self, Counts};
-use crate::needs::{self, FOR_TESTS};
+use crate::needs::{self, FOR_FUZZING, FOR_TESTS};
 use crate::stages::Stage;
 use crate::suites::{self, Suite};
 use crate::workspace::Workspace;
@@ -17,6 +17,8 @@ pub(crate) struct TestArgs {
     quick: bool,
 }
 
+/// Seconds of each fuzz target in the tests. `cargo xtask fuzz` does more.
+const FUZZ_SECONDS: u64 = 10;
 /// Runs of `kills` in the tests. `cargo xtask kills` does more.
 const KILL_RUNS: u64 = 24;
 
@@ -49,6 +51,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
                 Stage::skipped("crash points")
             },
             Stage::new("simulation", 5.0, simulation),
+            fuzz(),
             Stage::new("demo", 3.0, demo),
         ]);
         match crate::volume::missing() {
@@ -61,6 +64,14 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         }
     }
     stages
+}
+
+fn fuzz() -> Stage {
+    if needs::provide(FOR_FUZZING).is_empty() {
+        Stage::new("fuzz", 6.0, || crate::fuzz::counted(FUZZ_SECONDS, None))
+    } else {
+        Stage::skipped("fuzz")
+    }
 }
 
 fn suite(name: &'static str, budget_minutes: f64, suite: Suite) -> Stage {

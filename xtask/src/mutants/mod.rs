@@ -46,7 +46,7 @@ impl Layer {
             Self::Tests => vec!["test", "--package", "tidegate-engine", "--lib", "--tests"],
             Self::Simulation => {
                 let run = ["run", "--profile", "mutants", "--package", "xtask", "--"];
-                [&run[..], &["simulate", "--seeds", seeds]].concat()
+                [&run[..], &["simulate", "--first", "--seeds", seeds]].concat()
             }
         }
     }

@@ -40,6 +40,9 @@ pub(crate) struct SimulateArgs {
     /// Runs this seed alone and prints its trace
     #[arg(long, conflicts_with_all = ["seeds", "start"])]
     seed: Option<u64>,
+    /// Ends at the first seed that shows something
+    #[arg(long)]
+    first: bool,
     /// Threads, with one simulation each at a time [default: as many as there are cores]
     #[arg(long)]
     jobs: Option<usize>,
@@ -69,7 +72,11 @@ fn run_all(args: &SimulateArgs) -> Report {
             if number >= args.seeds {
                 return report;
             }
-            report.add(&run_one(args.start + number));
+            let run = run_one(args.start + number);
+            if args.first && !run.violations.is_empty() {
+                next.store(args.seeds, Ordering::Relaxed);
+            }
+            report.add(&run);
         }
     };
     std::thread::scope(|scope| {
