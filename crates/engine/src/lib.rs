@@ -7,6 +7,8 @@
 //! the threads done by hand; `fuzzing` is what the fuzz targets see.
 #![expect(rustdoc::private_intra_doc_links, reason = "the map of a private house")]
 
+#[cfg(test)]
+mod answers;
 mod bodies;
 mod commit;
 mod disk;

@@ -104,12 +104,6 @@ pub(crate) const ALL: &[Mutant] = &[
         "        let Spare",
     ),
     mutant(
-        "skip the sync of a new file",
-        SPARES,
-        "    if synced {\n        file.sync()?;\n    }\n",
-        "    let _ = synced;\n",
-    ),
-    mutant(
         "skip the sync of the directories that were made",
         ENGINE,
         "skip(1).filter(|_| synced)",

@@ -1,0 +1,130 @@
+//! An answer leaves when what it depends on is durable, and not before. Nothing syncs here but the
+//! tests themselves: the engine has no threads, and its callers may not block.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::poll_once;
+use tempfile::TempDir;
+use tidegate_core::{
+    Driver, Enqueued, NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions, Session,
+    SessionOptions, Unique, Verdict,
+};
+
+use crate::Options;
+use crate::disk::{Disk, RealDisk};
+use crate::driver::EngineDriver;
+use crate::engine::Engine;
+
+struct Rig {
+    _dir: TempDir,
+    driver: EngineDriver,
+    queue: QueueName,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let engine = Engine::open_unattended(&Options::new(dir.path()), &disk, [7; 16]).unwrap();
+        let driver = EngineDriver::new(Arc::new(engine));
+        let rig = Self { _dir: dir, driver, queue: QueueName::new("q").unwrap() };
+        let spec = QueueSpec { ordering: Ordering::Key, ..QueueSpec::new(rig.queue.clone()) };
+        rig.synced(rig.driver.declare(&spec)).await.unwrap();
+        rig
+    }
+
+    fn sync(&self) {
+        let shell = &self.driver.engine.shell;
+        shell.commit.sync_for(shell).unwrap();
+    }
+
+    /// Does something and makes it durable.
+    async fn synced<T>(&self, doing: impl Future<Output = T>) -> T {
+        let mut doing = pin!(doing);
+        loop {
+            if let Some(done) = poll_once(&mut doing).await {
+                return done;
+            }
+            self.sync();
+        }
+    }
+
+    async fn send(&self, task: NewTask) -> Enqueued {
+        let sent = self.driver.enqueue(&self.queue, std::slice::from_ref(&task)).await.unwrap();
+        sent.into_iter().next().unwrap().unwrap()
+    }
+
+    async fn session(&self) -> Arc<dyn Session> {
+        self.driver.open(&self.queue, &SessionOptions::default()).await.unwrap()
+    }
+}
+
+/// Polls more often than any step of an answer yields. It must wait all the same.
+async fn assert_waits<F: Future>(mut answer: Pin<&mut F>) {
+    for _ in 0..10 {
+        assert!(poll_once(&mut answer).await.is_none(), "it did not wait");
+    }
+}
+
+fn task() -> NewTask {
+    NewTask::new("kind", "payload").ordering_key("key")
+}
+
+#[tokio::test]
+async fn a_send_is_answered_when_it_is_durable() {
+    let rig = Rig::new().await;
+    let mut sent = pin!(rig.send(task()));
+    assert_waits(sent.as_mut()).await;
+    rig.sync();
+    assert!(poll_once(sent).await.is_some());
+}
+
+#[tokio::test]
+async fn a_task_is_handed_out_when_its_send_is_durable() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    let mut sent = pin!(rig.send(task()));
+    assert_waits(sent.as_mut()).await;
+    let options = ReceiveOptions::up_to(1);
+    let mut received = pin!(session.receive(&options));
+    assert_waits(received.as_mut()).await;
+    rig.sync();
+    assert_eq!(poll_once(received).await.unwrap().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_successor_is_handed_out_when_its_predecessors_end_is_durable() {
+    let rig = Rig::new().await;
+    let session = rig.session().await;
+    rig.synced(rig.send(task())).await;
+    let second = rig.synced(rig.send(task())).await;
+    let options = ReceiveOptions::up_to(1);
+    let first = rig.synced(session.receive(&options)).await.unwrap().remove(0);
+    let verdicts = [(first.token, Verdict::Complete)];
+    let mut completed = pin!(session.settle(&verdicts));
+    assert_waits(completed.as_mut()).await;
+    let mut received = pin!(session.receive(&options));
+    assert_waits(received.as_mut()).await;
+    rig.sync();
+    assert!(poll_once(completed).await.is_some());
+    let received = poll_once(received).await.unwrap().unwrap();
+    assert_eq!(received[0].task.sequence, second.sequence);
+}
+
+#[tokio::test]
+async fn a_duplicate_is_told_when_its_original_is_durable() {
+    let rig = Rig::new().await;
+    let once = || task().dedup("once", Unique::Window(Duration::from_secs(60)));
+    let mut original = pin!(rig.send(once()));
+    assert_waits(original.as_mut()).await;
+    let mut duplicate = pin!(rig.send(once()));
+    assert_waits(duplicate.as_mut()).await;
+    rig.sync();
+    let original = poll_once(original).await.unwrap();
+    let duplicate = poll_once(duplicate).await.unwrap();
+    assert!(duplicate.deduplicated);
+    assert_eq!(duplicate.sequence, original.sequence);
+}
