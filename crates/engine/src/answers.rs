@@ -73,6 +73,16 @@ fn task() -> NewTask {
     NewTask::new("kind", "payload").ordering_key("key")
 }
 
+/// The epoch is part of every fence: one that a power cut could take back could be used again.
+#[tokio::test]
+async fn an_open_ends_with_its_epoch_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let engine = Engine::open_unattended(&Options::new(dir.path()), &disk, [7; 16]).unwrap();
+    let end = engine.shell.lock().log.end();
+    assert_eq!(engine.shell.commit.synced(), end);
+}
+
 #[tokio::test]
 async fn a_send_is_answered_when_it_is_durable() {
     let rig = Rig::new().await;

@@ -113,7 +113,8 @@ pub(crate) const ALL: &[Mutant] = &[
         "skip the sync of a new epoch",
         ENGINE,
         "    shell.commit.sync_for(&shell)?;\n    Ok(shell)",
-        "    shell.commit.write(&shell, shell.lock().log.end(), Operation::Open)?;\n    Ok(shell)",
+        "    let end = shell.lock().log.end();\n    shell.commit.write(&shell, end, Operation::Open)?;\n    \
+         Ok(shell)",
     ),
     mutant(
         "claim in a frame that the frame before it is synced",

@@ -13,9 +13,9 @@ use tree::Tree;
 /// Which bugs, and how hard to look.
 #[derive(Debug, Args)]
 pub(crate) struct MutantsArgs {
-    /// Only bugs whose name has this in it
+    /// Only bugs whose name has this in it; may be given more than once
     #[arg(long)]
-    only: Option<String>,
+    only: Vec<String>,
     /// Seeds of the simulation that each must be found within
     #[arg(long, default_value_t = 4_000)]
     seeds: u64,
@@ -81,7 +81,8 @@ fn run(args: &MutantsArgs) -> Result<usize, String> {
             return Err(format!("without a bug, the {} fail already", layer.as_str()));
         }
     }
-    let is_wanted = |mutant: &&Mutant| args.only.as_ref().is_none_or(|o| mutant.name.contains(o));
+    let named = |mutant: &Mutant| args.only.iter().any(|part| mutant.name.contains(part));
+    let is_wanted = |mutant: &&Mutant| args.only.is_empty() || named(mutant);
     let wanted: Vec<&Mutant> = ALL.iter().filter(is_wanted).collect();
     let mut missed = 0;
     for mutant in &wanted {
