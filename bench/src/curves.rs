@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tidegate_cli::bench::baseline;
-use tidegate_cli::bench::sample::{Latencies, Load, median, percentile_us};
+use tidegate_cli::bench::sample::{Latencies, Load, median, percentile_us, rounded};
 
 use crate::durability::Durability;
 use crate::life;
@@ -120,14 +120,14 @@ async fn measure(durability: Durability, load: Load, rounds: usize) -> Result<Po
         batch: load.batch,
         tasks_per_second: median(rates).round(),
         bare_log_tasks_per_second: median(bare_rates).round(),
-        enqueue_p50_us: tenths(percentile_us(enqueue, 50.0)),
-        enqueue_p99_us: tenths(percentile_us(enqueue, 99.0)),
-        enqueue_p999_us: tenths(percentile_us(enqueue, 99.9)),
-        pickup_p50_us: tenths(percentile_us(pickup, 50.0)),
-        pickup_p99_us: tenths(percentile_us(pickup, 99.0)),
-        pickup_p999_us: tenths(percentile_us(pickup, 99.9)),
-        cpu_us_per_task: hundredths(median(cpus)),
-        bare_log_cpu_us_per_task: hundredths(median(bare_cpus)),
+        enqueue_p50_us: rounded(percentile_us(enqueue, 50.0), 1),
+        enqueue_p99_us: rounded(percentile_us(enqueue, 99.0), 1),
+        enqueue_p999_us: rounded(percentile_us(enqueue, 99.9), 1),
+        pickup_p50_us: rounded(percentile_us(pickup, 50.0), 1),
+        pickup_p99_us: rounded(percentile_us(pickup, 99.0), 1),
+        pickup_p999_us: rounded(percentile_us(pickup, 99.9), 1),
+        cpu_us_per_task: rounded(median(cpus), 2),
+        bare_log_cpu_us_per_task: rounded(median(bare_cpus), 2),
         written_bytes_per_task: median(written).round(),
     })
 }
@@ -137,14 +137,6 @@ fn written_bytes() -> Result<u64> {
     let counters = fs::read_to_string("/proc/self/io")?;
     let line = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
     Ok(line.ok_or("the kernel does not count what is written")?.parse()?)
-}
-
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
-fn hundredths(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
 }
 
 fn table(points: &[Point]) -> Table {

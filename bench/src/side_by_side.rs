@@ -4,7 +4,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use tempfile::TempDir;
-use tidegate_cli::bench::sample::{Latencies, Load, median, percentile_us};
+use tidegate_cli::bench::sample::{Latencies, Load, median, percentile_us, rounded};
 
 use crate::durability::Durability;
 use crate::life;
@@ -125,13 +125,13 @@ async fn cell(args: &PeersArgs, durability: Durability, clients: usize) -> Resul
             concurrency: clients,
             batch: load.batch,
             tasks_per_second: rate.round(),
-            ratio: (own / rate * 100.0).round() / 100.0,
+            ratio: rounded(own / rate, 2),
             enqueue_p50_us: percentile_us(enqueue, 50.0).round(),
             enqueue_p99_us: percentile_us(enqueue, 99.0).round(),
             pickup_p50_us: percentile_us(pickup, 50.0).round(),
             pickup_p99_us: percentile_us(pickup, 99.0).round(),
-            client_cpu_us_per_task: (median(client_cpus) * 10.0).round() / 10.0,
-            server_cpu_us_per_task: (median(server_cpus) * 10.0).round() / 10.0,
+            client_cpu_us_per_task: rounded(median(client_cpus), 1),
+            server_cpu_us_per_task: rounded(median(server_cpus), 1),
         }
     });
     Ok(rows.collect())

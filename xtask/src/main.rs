@@ -12,6 +12,7 @@ mod matrix;
 mod mutants;
 mod needs;
 mod powercut;
+mod scribe;
 mod simulate;
 mod stages;
 mod suites;
@@ -67,7 +68,7 @@ enum Command {
     Fuzz(fuzz::FuzzArgs),
     /// Puts known bugs into a copy of the engine, one at a time: each must be found
     ///
-    /// Prints which check found each. Takes about a minute for a bug.
+    /// Prints which check found each. Takes half an hour or so for all.
     Mutants(mutants::MutantsArgs),
     /// Kills a process at every system call that changes its data, and the opens that follow
     ///

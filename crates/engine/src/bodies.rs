@@ -56,7 +56,6 @@ impl Bodies {
         let is_shared = len <= SHARED_BYTES_MAX;
         let to = if is_shared { &mut self.shared } else { &mut own };
         let before = to.len();
-        to.reserve(len as usize);
         let located = match log.read(at, len as usize, to) {
             Some(segment) => Located::OnDisk { segment, at, sequence, len },
             None if to.len() < before + len as usize => Located::Gone,
@@ -95,4 +94,26 @@ fn read_from_disk(
     let from = u64::from(at.offset() - check);
     segment.file.read_at(&mut bytes, from).map_err(|_| Damaged)?;
     record::checked_body(sequence, len, &bytes.into()).ok_or(Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that is gone takes no bytes of those behind it: a task is never handed out with another's
+    /// body.
+    #[test]
+    fn each_task_gets_its_own_body_whatever_became_of_the_others() {
+        let large = vec![9; SHARED_BYTES_MAX as usize + 1];
+        let located = vec![
+            Located::Shared { len: 2 },
+            Located::Gone,
+            Located::Own(large.clone()),
+            Located::Shared { len: 3 },
+        ];
+        let bodies = Bodies { shared: b"abcde".to_vec(), located };
+        let read: Vec<_> = bodies.read().map(Result::ok).collect();
+        let expected = [Some(b"ab".to_vec()), None, Some(large), Some(b"cde".to_vec())];
+        assert_eq!(read, expected.map(|body| body.map(Bytes::from)));
+    }
 }

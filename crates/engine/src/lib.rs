@@ -128,7 +128,7 @@ pub struct Damage {
     pub segment: u32,
     /// The byte of the segment at which it begins.
     pub offset: u32,
-    /// The first frame that is gone.
+    /// The first frame that is gone, or 0 where the log's first frames are and nothing tells it.
     pub from_frame: u64,
     /// The first frame behind it that is there.
     pub to_frame: u64,

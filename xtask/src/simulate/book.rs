@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tidegate_conformance::history::{Event, Outcome, What};
 use tidegate_core::{Clock, Lease, ManualClock, NewTask, QueueName, TaskId, Timestamp};
@@ -11,15 +10,14 @@ use tidegate_engine::simulation::{Flip, Machine, fence_epoch};
 
 use super::log_output::LogOutput;
 use super::trace::Trace;
+use crate::scribe::Scribe;
 
 /// What a history says of lengths is less by this: the broker counts in milliseconds, and events
 /// within one are told apart by microseconds that the broker does not know.
 const TICK_US: u64 = 2_000;
 
-/// A length as a history should have it: no longer than the broker may make it.
-pub(crate) fn at_least_us(length: Duration) -> u64 {
-    (length.as_micros() as u64).saturating_sub(TICK_US)
-}
+/// Who writes the histories of the simulation.
+pub(crate) const SCRIBE: Scribe = Scribe { name, tick_us: TICK_US };
 
 /// The book, shared by all clients of a run.
 #[derive(Debug)]

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use tidegate_conformance::history::{Answer, Decided, Outcome, What, token_hash};
+use tidegate_conformance::history::{Outcome, What};
 use tidegate_core::{
     ErrorKind, FollowUp, Held, Holder, Lease, LeaseToken, ReceiveOptions, Receiver, SessionOptions,
-    Settled, State, Verdict,
+    Settled, Verdict,
 };
 
-use super::book::{at_least_us, name};
-use super::producer::enqueued;
+use super::book::{SCRIBE, name};
 use super::scenario::{LEASE, ORDERED, queue};
 use super::stage::{Failure, Stage};
+use crate::scribe::Sender;
 
 /// Stale tokens that are kept at most.
 const KEPT_MAX: usize = 10;
@@ -110,14 +110,7 @@ impl Consumer {
         let book = &self.stage.book;
         let begun = book.begin(&self.name, Vec::new());
         let leases = receiver.receive(options).await?;
-        let received = |lease: &Lease| What::Received {
-            queue: self.queue.into(),
-            id: name(lease.task.id),
-            token: token_hash(&lease.token),
-            lease_us: at_least_us(lease.duration),
-            attempt: lease.task.attempt,
-            deliveries: lease.task.deliveries,
-        };
+        let received = |lease: &Lease| SCRIBE.received(self.queue, lease);
         book.end(&begun, leases.iter().map(|lease| (Outcome::Ok, received(lease))).collect());
         leases.iter().for_each(|lease| book.handed_out(lease, &begun));
         Ok(leases)
@@ -169,14 +162,14 @@ impl Consumer {
         }
         let what = |n: usize, answer| {
             let (id, token, verdict) = verdicts.get(n)?;
-            Some(self.settled(id, token, verdict, answer))
+            Some(SCRIBE.settled(self.queue, id, token, verdict, answer))
         };
         let unknown = (0..verdicts.len()).filter_map(|n| what(n, None)).collect();
         let begun = self.stage.book.begin(&self.name, unknown);
         let asked: Vec<_> = verdicts.iter().map(|(_, t, v)| (t.clone(), v.clone())).collect();
         let answers = receiver.settle(&asked).await?;
         let ends = answers.into_iter().enumerate();
-        let ends = ends.filter_map(|(n, a)| Some((Outcome::Ok, what(n, Some(answer(a)))?)));
+        let ends = ends.filter_map(|(n, a)| Some((Outcome::Ok, what(n, Some(a))?)));
         self.stage.book.end(&begun, ends.collect());
         for (id, token, _) in verdicts {
             if self.rng.u8(0..10) == 0 {
@@ -186,39 +179,16 @@ impl Consumer {
         Ok(())
     }
 
-    fn settled(
-        &self,
-        id: &str,
-        token: &LeaseToken,
-        verdict: &Verdict,
-        answer: Option<Answer>,
-    ) -> What {
-        let verdict = match verdict {
-            Verdict::Complete => Decided::Complete,
-            Verdict::Retry { after, .. } => Decided::Retry { after_us: at_least_us(*after) },
-            Verdict::Release { after } => Decided::Release { after_us: at_least_us(*after) },
-            Verdict::DeadLetter { .. } => Decided::DeadLetter,
-        };
-        let (queue, token) = (self.queue.into(), token_hash(token));
-        What::Settled { queue, id: id.into(), token, verdict, answer }
-    }
-
     async fn extend(
         &self,
         receiver: &Receiver,
         id: &str,
         token: &LeaseToken,
     ) -> Result<(), Failure> {
-        let what = |answer| What::Extended {
-            queue: self.queue.into(),
-            id: id.into(),
-            token: token_hash(token),
-            lease_us: at_least_us(LEASE),
-            answer,
-        };
+        let what = |answer| SCRIBE.extended(self.queue, id, token, LEASE, answer);
         let begun = self.stage.book.begin(&self.name, vec![what(None)]);
         let settled = receiver.extend_one(token, LEASE).await?;
-        self.stage.book.end(&begun, vec![(Outcome::Ok, what(Some(answer(settled))))]);
+        self.stage.book.end(&begun, vec![(Outcome::Ok, what(Some(settled)))]);
         Ok(())
     }
 
@@ -228,9 +198,10 @@ impl Consumer {
         let next = book.next_task(self.rng.usize(0..40));
         let next = if self.queue == ORDERED { next.ordering_key("key-0") } else { next };
         self.next_seq += 1;
-        let sent =
-            |n: &Self, answer: Option<&_>| enqueued(n.queue, &next, &n.name, n.next_seq, answer);
-        let unknown = vec![self.settled(id, token, &Verdict::Complete, None), sent(self, None)];
+        let sender = Sender { name: &self.name, seq: self.next_seq };
+        let sent = |answer: Option<&_>| SCRIBE.enqueued(self.queue, &next, sender, answer);
+        let unknown =
+            vec![SCRIBE.settled(self.queue, id, token, &Verdict::Complete, None), sent(None)];
         book.pages().sent.insert(next.id, next.clone());
         let begun = book.begin(&self.name, unknown);
         let to = queue(self.queue)?;
@@ -240,7 +211,7 @@ impl Consumer {
         let (outcome, ends, made) = match settle.await {
             Ok((settled, made)) => {
                 let done = matches!(settled, Settled::Done { .. });
-                (if done { Outcome::Ok } else { Outcome::Fail }, Some(answer(settled)), made)
+                (if done { Outcome::Ok } else { Outcome::Fail }, Some(settled), made)
             }
             Err(error) if matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::QueueFull) => {
                 (Outcome::Fail, None, Vec::new())
@@ -248,9 +219,9 @@ impl Consumer {
             Err(error) => return Err(error),
         };
         made.iter().for_each(|made| book.note_sequence(made.id, made.sequence));
-        let settled = self.settled(id, token, &Verdict::Complete, ends);
+        let settled = SCRIBE.settled(self.queue, id, token, &Verdict::Complete, ends);
         let first = if ends.is_some() { Outcome::Ok } else { Outcome::Fail };
-        book.end(&begun, vec![(first, settled), (outcome, sent(self, made.first()))]);
+        book.end(&begun, vec![(first, settled), (outcome, sent(made.first()))]);
         Ok(())
     }
 
@@ -271,14 +242,5 @@ impl Consumer {
             _ => Verdict::DeadLetter { reason: "late".into() },
         };
         self.settle(receiver, &[(id, token, verdict)]).await
-    }
-}
-
-fn answer(settled: Settled) -> Answer {
-    match settled {
-        Settled::Done { state: State::Dead } => Answer::DoneDead,
-        Settled::Done { .. } => Answer::Done,
-        Settled::AlreadyDone => Answer::AlreadyDone,
-        Settled::Lost(_) => Answer::Lost,
     }
 }

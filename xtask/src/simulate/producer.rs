@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use tidegate_conformance::history::{DedupSent, Outcome, What};
-use tidegate_core::task::Dedup;
+use tidegate_conformance::history::Outcome;
 use tidegate_core::{Enqueued, ErrorKind, NewTask, Unique};
 
-use super::book::{Issued, at_least_us, name};
+use super::book::{Issued, SCRIBE, name};
 use super::scenario::{FADING, MOVING, ORDERED, PLAIN, queue};
 use super::stage::{Failure, Stage};
+use crate::scribe::Sender;
 
 /// Ordering keys there are. Few, so that keys are contended.
 const ORDERING_KEYS: u32 = 4;
@@ -48,7 +48,8 @@ impl Producer {
         let base = self.next_seq;
         self.next_seq += count as u64;
         let what = |n: usize, task: &NewTask, answer: Option<&Enqueued>| {
-            enqueued(to, task, &self.name, base + n as u64, answer)
+            let sender = Sender { name: &self.name, seq: base + n as u64 };
+            SCRIBE.enqueued(to, task, sender, answer)
         };
         let unknown = tasks.iter().enumerate().map(|(n, task)| what(n, task, None)).collect();
         let book = &self.stage.book;
@@ -135,32 +136,4 @@ fn note_sent(stage: &Stage, to: &'static str, tasks: &[NewTask]) -> u64 {
         }));
     }
     batch
-}
-
-/// What a history says of one send.
-pub(crate) fn enqueued(
-    to: &str,
-    task: &NewTask,
-    producer: &str,
-    seq: u64,
-    answer: Option<&Enqueued>,
-) -> What {
-    let stands_for = answer.filter(|answer| answer.deduplicated).map(|e| name(e.id));
-    let dedup = task.dedup.as_ref().map(|Dedup { key, unique }| DedupSent {
-        key: key.clone(),
-        window_us: match unique {
-            Unique::Window(window) => Some(at_least_us(*window)),
-            Unique::UntilDone => None,
-        },
-        stands_for,
-    });
-    What::Enqueued {
-        queue: to.into(),
-        id: name(task.id),
-        key: task.ordering_key.clone(),
-        producer: producer.into(),
-        seq,
-        delay_us: at_least_us(task.delay),
-        dedup,
-    }
 }

@@ -57,41 +57,26 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally {
-            calls,
-            writes,
-            syncs,
-            syncs_failed,
-            syncs_lied,
-            errors,
-            kills,
-            power_cuts,
-            ended_in_open,
-            blocks_lost,
-            entries_lost,
-            rotations,
-            cleaned,
-            bits_flipped,
-        } = self.tally;
+        let tally = &self.tally;
         writeln!(f, "{} seeds, {} violated", self.seeds, self.unsound.len())?;
         let rows = [
             ("processes", self.processes),
-            ("killed or closed", kills),
-            ("power cuts", power_cuts),
-            ("of both, in an open", ended_in_open),
+            ("killed or closed", tally.kills),
+            ("power cuts", tally.power_cuts),
+            ("of both, in an open", tally.ended_in_open),
             ("operations", self.operations),
             ("deliveries", self.deliveries),
-            ("disk calls", calls),
-            ("writes", writes),
-            ("syncs", syncs),
-            ("syncs failed", syncs_failed),
-            ("syncs lied", syncs_lied),
-            ("other errors", errors),
-            ("blocks lost", blocks_lost),
-            ("names lost", entries_lost),
-            ("segments begun", rotations),
-            ("segments cleaned", cleaned),
-            ("bits flipped", bits_flipped),
+            ("disk calls", tally.calls),
+            ("writes", tally.writes),
+            ("syncs", tally.syncs),
+            ("syncs failed", tally.syncs_failed),
+            ("syncs lied", tally.syncs_lied),
+            ("other errors", tally.errors),
+            ("blocks lost", tally.blocks_lost),
+            ("names lost", tally.entries_lost),
+            ("segments begun", tally.rotations),
+            ("segments cleaned", tally.cleaned),
+            ("bits flipped", tally.bits_flipped),
         ];
         rows.iter().try_for_each(|(name, count)| writeln!(f, "  {name:<20} {count:>12}"))?;
         let first: Vec<String> = self.unsound.iter().take(20).map(u64::to_string).collect();

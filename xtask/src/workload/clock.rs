@@ -2,10 +2,12 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::scribe::Scribe;
+
 /// How exact a broker's time is, in microseconds: it counts in milliseconds, rounded down twice (the
 /// wall clock at the open and the time since), and a process that opens it again rounds anew. What
 /// a history says of lengths is less by this, so that rounding is not taken for an early delivery.
-pub(crate) const TICK_US: u64 = 3_000;
+const TICK_US: u64 = 3_000;
 
 /// Microseconds of the machine's monotonic clock.
 pub(crate) fn now_us() -> u64 {
@@ -13,7 +15,5 @@ pub(crate) fn now_us() -> u64 {
     (now.tv_sec as u64) * 1_000_000 + (now.tv_nsec as u64) / 1_000
 }
 
-/// A length as a history should have it: no longer than the broker may make it.
-pub(crate) fn at_least_us(length: std::time::Duration) -> u64 {
-    (length.as_micros() as u64).saturating_sub(TICK_US)
-}
+/// Who writes the histories of these processes.
+pub(crate) const SCRIBE: Scribe = Scribe { name: |id| id.to_string(), tick_us: TICK_US };

@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use tidegate_conformance::history::{Answer, Decided, Outcome, What, token_hash};
+use tidegate_conformance::history::{Outcome, What};
 use tidegate_core::{
     FollowUp, Held, Holder, Lease, LeaseToken, NewTask, ReceiveOptions, Receiver, SessionOptions,
-    Settled, State, Verdict,
+    Settled, Verdict,
 };
 
 use super::Failure;
-use super::clock::at_least_us;
-use super::producer::enqueued;
+use super::clock::SCRIBE;
 use super::stage::{LEASE, ORDERED, Stage, queue};
+use crate::scribe::Sender;
 
 /// Stale tokens that are kept at most.
 const KEPT_MAX: usize = 40;
@@ -98,14 +98,7 @@ impl Consumer {
     ) -> Result<Vec<Lease>, Failure> {
         let begun = self.stage.journal.begin(&self.name, Vec::new())?;
         let leases = receiver.receive(options).await?;
-        let received = |lease: &Lease| What::Received {
-            queue: self.queue.into(),
-            id: lease.task.id.to_string(),
-            token: token_hash(&lease.token),
-            lease_us: at_least_us(lease.duration),
-            attempt: lease.task.attempt,
-            deliveries: lease.task.deliveries,
-        };
+        let received = |lease: &Lease| SCRIBE.received(self.queue, lease);
         let ends: Vec<_> = leases.iter().map(|lease| (Outcome::Ok, received(lease))).collect();
         self.stage.journal.end(&begun, ends)?;
         Ok(leases)
@@ -156,7 +149,7 @@ impl Consumer {
         }
         let what = |n: usize, answer| {
             let (id, token, verdict) = verdicts.get(n)?;
-            Some(self.settled(id, token, verdict, answer))
+            Some(SCRIBE.settled(self.queue, id, token, verdict, answer))
         };
         let unknown = (0..verdicts.len()).filter_map(|n| what(n, None)).collect();
         let begun = self.stage.journal.begin(&self.name, unknown)?;
@@ -164,7 +157,7 @@ impl Consumer {
         let answers = receiver.settle(&asked).await?;
         let ends = answers.into_iter().enumerate();
         let ends: Vec<_> =
-            ends.filter_map(|(n, a)| Some((Outcome::Ok, what(n, Some(answer(a)))?))).collect();
+            ends.filter_map(|(n, a)| Some((Outcome::Ok, what(n, Some(a))?))).collect();
         self.stage.journal.end(&begun, ends)?;
         for (id, token, _) in verdicts {
             if self.rng.u8(0..10) == 0 {
@@ -174,39 +167,16 @@ impl Consumer {
         Ok(())
     }
 
-    fn settled(
-        &self,
-        id: &str,
-        token: &LeaseToken,
-        verdict: &Verdict,
-        answer: Option<Answer>,
-    ) -> What {
-        let verdict = match verdict {
-            Verdict::Complete => Decided::Complete,
-            Verdict::Retry { after, .. } => Decided::Retry { after_us: at_least_us(*after) },
-            Verdict::Release { after } => Decided::Release { after_us: at_least_us(*after) },
-            Verdict::DeadLetter { .. } => Decided::DeadLetter,
-        };
-        let (queue, token) = (self.queue.into(), token_hash(token));
-        What::Settled { queue, id: id.into(), token, verdict, answer }
-    }
-
     async fn extend(
         &self,
         receiver: &Receiver,
         id: &str,
         token: &LeaseToken,
     ) -> Result<(), Failure> {
-        let what = |answer| What::Extended {
-            queue: self.queue.into(),
-            id: id.into(),
-            token: token_hash(token),
-            lease_us: at_least_us(LEASE),
-            answer,
-        };
+        let what = |answer| SCRIBE.extended(self.queue, id, token, LEASE, answer);
         let begun = self.stage.journal.begin(&self.name, vec![what(None)])?;
         let settled = receiver.extend_one(token, LEASE).await?;
-        Ok(self.stage.journal.end(&begun, [(Outcome::Ok, what(Some(answer(settled))))])?)
+        Ok(self.stage.journal.end(&begun, [(Outcome::Ok, what(Some(settled)))])?)
     }
 
     /// Completes a task and sends one that follows from it, in one step.
@@ -214,10 +184,10 @@ impl Consumer {
         let next = NewTask::new("follow-up", self.queue);
         let next = if self.queue == ORDERED { next.ordering_key("key-0") } else { next };
         self.next_seq += 1;
-        let sent = |n: &Consumer, answer: Option<&_>| {
-            enqueued(n.queue, &next, &n.name, n.next_seq, answer)
-        };
-        let unknown = vec![self.settled(id, token, &Verdict::Complete, None), sent(self, None)];
+        let sender = Sender { name: &self.name, seq: self.next_seq };
+        let sent = |answer: Option<&_>| SCRIBE.enqueued(self.queue, &next, sender, answer);
+        let unknown =
+            vec![SCRIBE.settled(self.queue, id, token, &Verdict::Complete, None), sent(None)];
         let begun = self.stage.journal.begin(&self.name, unknown)?;
         let name = queue(self.queue)?;
         let follow_ups = [FollowUp { queue: name.clone(), task: next.clone() }];
@@ -226,8 +196,8 @@ impl Consumer {
         let (settled, made) = settle.await?;
         let done = matches!(settled, Settled::Done { .. });
         let outcome = if done { Outcome::Ok } else { Outcome::Fail };
-        let settled = self.settled(id, token, &Verdict::Complete, Some(answer(settled)));
-        let ends = [(Outcome::Ok, settled), (outcome, sent(self, made.first()))];
+        let settled = SCRIBE.settled(self.queue, id, token, &Verdict::Complete, Some(settled));
+        let ends = [(Outcome::Ok, settled), (outcome, sent(made.first()))];
         Ok(self.stage.journal.end(&begun, ends)?)
     }
 
@@ -246,14 +216,5 @@ impl Consumer {
             _ => Verdict::DeadLetter { reason: "late".into() },
         };
         self.settle(receiver, &[(id, token, verdict)]).await
-    }
-}
-
-fn answer(settled: Settled) -> Answer {
-    match settled {
-        Settled::Done { state: State::Dead } => Answer::DoneDead,
-        Settled::Done { .. } => Answer::Done,
-        Settled::AlreadyDone => Answer::AlreadyDone,
-        Settled::Lost(_) => Answer::Lost,
     }
 }

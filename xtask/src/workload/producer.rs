@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use tidegate_conformance::history::{DedupSent, Outcome, What};
-use tidegate_core::task::Dedup;
+use tidegate_conformance::history::Outcome;
 use tidegate_core::{Enqueued, ErrorKind, NewTask, Unique};
 
 use super::Failure;
-use super::clock::at_least_us;
+use super::clock::SCRIBE;
 use super::stage::{MOVING, ORDERED, PLAIN, Stage, queue};
+use crate::scribe::Sender;
 
 /// Ordering keys there are. Few, so that keys are contended.
 const ORDERING_KEYS: u32 = 6;
@@ -49,7 +49,8 @@ impl Producer {
         let base = self.next_seq;
         self.next_seq += tasks.len() as u64;
         let what = |n: usize, task: &NewTask, answer: Option<&Enqueued>| {
-            enqueued(to, task, &self.name, base + n as u64, answer)
+            let sender = Sender { name: &self.name, seq: base + n as u64 };
+            SCRIBE.enqueued(to, task, sender, answer)
         };
         let unknown = tasks.iter().enumerate().map(|(n, task)| what(n, task, None)).collect();
         let begun = self.stage.journal.begin(&self.name, unknown)?;
@@ -91,33 +92,5 @@ impl Producer {
             1 => task.dedup(format!("done-{}", rng.u32(0..DEDUP_KEYS)), Unique::UntilDone),
             _ => task,
         }
-    }
-}
-
-/// What a history says of one send.
-pub(crate) fn enqueued(
-    to: &str,
-    task: &NewTask,
-    producer: &str,
-    seq: u64,
-    answer: Option<&Enqueued>,
-) -> What {
-    let stands_for = answer.filter(|answer| answer.deduplicated).map(|e| e.id.to_string());
-    let dedup = task.dedup.as_ref().map(|Dedup { key, unique }| DedupSent {
-        key: key.clone(),
-        window_us: match unique {
-            Unique::Window(window) => Some(at_least_us(*window)),
-            Unique::UntilDone => None,
-        },
-        stands_for,
-    });
-    What::Enqueued {
-        queue: to.into(),
-        id: task.id.to_string(),
-        key: task.ordering_key.clone(),
-        producer: producer.into(),
-        seq,
-        delay_us: at_least_us(task.delay),
-        dedup,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::sample::{Latencies, Load, percentile_us};
+use super::sample::{Latencies, Load, percentile_us, rounded};
 use super::{Life, Target};
 use crate::failure::Failure;
 use crate::output::{self, number, table};
@@ -54,24 +54,16 @@ impl Row {
             concurrency: load.clients,
             batch: load.batch,
             tasks_per_second: rate.round(),
-            enqueue_p50_us: tenths(percentile_us(enqueue, 50.0)),
-            enqueue_p99_us: tenths(percentile_us(enqueue, 99.0)),
-            pickup_p50_us: tenths(percentile_us(pickup, 50.0)),
-            pickup_p99_us: tenths(percentile_us(pickup, 99.0)),
-            cpu_us_per_task: hundredths(cpu),
+            enqueue_p50_us: rounded(percentile_us(enqueue, 50.0), 1),
+            enqueue_p99_us: rounded(percentile_us(enqueue, 99.0), 1),
+            pickup_p50_us: rounded(percentile_us(pickup, 50.0), 1),
+            pickup_p99_us: rounded(percentile_us(pickup, 99.0), 1),
+            cpu_us_per_task: rounded(cpu, 2),
             baseline_tasks_per_second: baseline.round(),
-            baseline_cpu_us_per_task: hundredths(baseline_cpu),
-            ratio: (rate / baseline * 1_000.0).round() / 1_000.0,
+            baseline_cpu_us_per_task: rounded(baseline_cpu, 2),
+            ratio: rounded(rate / baseline, 3),
         }
     }
-}
-
-fn hundredths(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
-}
-
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
 }
 
 /// The rows as a table on stdout.

@@ -113,6 +113,12 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// A value with so many digits behind the point.
+pub fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (value * scale).round() / scale
+}
+
 /// The value that so many percent do not exceed, in microseconds. Sorts.
 pub fn percentile_us(nanos: &mut [u64], percent: f64) -> f64 {
     nanos.sort_unstable();
