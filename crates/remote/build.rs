@@ -1,0 +1,18 @@
+//! Makes the messages of the protocol from its description, without `protoc`.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+const PROTO: &str = "proto/tidegate/v1/broker.proto";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={PROTO}");
+    let files = protox::compile([PROTO], ["proto"])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .file_descriptor_set_path(out.join("descriptors.bin"))
+        .compile_fds(files)?;
+    Ok(())
+}
