@@ -1,0 +1,122 @@
+//! Keeps a line up: when one ends, another is dialled, and calls that come meanwhile wait a little.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tidegate_core::{Error, ErrorKind, Operation, Result};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::line::Line;
+
+/// How a line that has ended is followed by another.
+#[async_trait]
+pub trait Redial: Send + Sync + 'static {
+    /// Dials until there is a line, however long that takes. `None` if none is needed any more.
+    async fn redial(&self) -> Option<Line>;
+}
+
+/// Whether calls can go out.
+#[derive(Clone, Debug)]
+pub enum Ready {
+    /// On this line.
+    Up(Arc<Line>),
+    /// No line is needed any more, as [`Redial::redial`] has said.
+    Stopped,
+}
+
+/// How long a call that has not gone out waits for a line before it is `Unavailable`.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+enum State {
+    Up(Arc<Line>),
+    Down,
+    Stopped,
+    Closed,
+}
+
+/// A line that is kept up.
+pub(super) struct Link {
+    state: watch::Sender<State>,
+    supervisor: JoinHandle<()>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Link").field(&*self.state.borrow()).finish()
+    }
+}
+
+impl Link {
+    pub(super) fn new(line: Arc<Line>, redial: impl Redial) -> Self {
+        let (state, _) = watch::channel(State::Up(line.clone()));
+        let supervisor = tokio::spawn(supervise(line, redial, state.clone()));
+        Self { state, supervisor }
+    }
+
+    /// The line to go out on. Waits a little where there is none.
+    pub(super) async fn ready(&self, doing: Operation) -> Result<Ready> {
+        if let State::Up(line) = &*self.state.borrow()
+            && line.is_open()
+        {
+            return Ok(Ready::Up(line.clone()));
+        }
+        let mut changes = self.state.subscribe();
+        let settled = changes.wait_for(|state| match state {
+            State::Up(line) => line.is_open(),
+            State::Stopped | State::Closed => true,
+            State::Down => false,
+        });
+        match tokio::time::timeout(PATIENCE, settled).await.as_deref() {
+            Ok(Ok(State::Up(line))) => Ok(Ready::Up(line.clone())),
+            Ok(Ok(State::Stopped)) => Ok(Ready::Stopped),
+            Ok(Ok(State::Closed)) => Err(closed(doing)),
+            Ok(Ok(State::Down)) | Ok(Err(_)) | Err(_) => Err(down(doing)),
+        }
+    }
+
+    /// The line to go out on, where there will always be one.
+    pub(super) async fn line(&self, doing: Operation) -> Result<Arc<Line>> {
+        match self.ready(doing).await? {
+            Ready::Up(line) => Ok(line),
+            Ready::Stopped => Err(down(doing)),
+        }
+    }
+
+    /// Hangs up for good.
+    pub(super) fn close(&self) {
+        self.supervisor.abort();
+        self.state.send_replace(State::Closed);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+async fn supervise(mut line: Arc<Line>, redial: impl Redial, state: watch::Sender<State>) {
+    loop {
+        line.ended().await;
+        state.send_replace(State::Down);
+        let Some(next) = redial.redial().await else {
+            state.send_replace(State::Stopped);
+            return;
+        };
+        line = Arc::new(next);
+        state.send_replace(State::Up(line.clone()));
+    }
+}
+
+fn down(doing: Operation) -> Error {
+    let why = format!("there is no connection to the server, and none came up in {PATIENCE:?}");
+    Error::new(ErrorKind::Unavailable, doing, why)
+}
+
+fn closed(doing: Operation) -> Error {
+    Error::new(ErrorKind::Closed, doing, "the broker was closed").about("a closed broker")
+}

@@ -1,0 +1,203 @@
+//! The stream of sends: requests come in, one receipt each goes out when its tasks are durable.
+//!
+//! Requests that have arrived together are enqueued together, a queue at a time: one step of the broker
+//! instead of many.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::{FuturesUnordered, ReadyChunks};
+use futures_util::{Stream, StreamExt, stream};
+use prost::Message;
+use tidegate_core::access::Action;
+use tidegate_core::{Access, Enqueued, Error, ErrorKind, NewTask, Operation, QueueName, Result};
+use tonic::{Status, Streaming};
+
+use super::Shared;
+use super::drain::Begun;
+use crate::proto;
+use crate::wire::error::error_to;
+use crate::wire::task::{enqueued_to, new_task_from};
+
+const ENQUEUE: Operation = Operation::Enqueue;
+/// Most requests that are read at a time.
+const READ_AT_ONCE: usize = 256;
+
+/// The receipts of a stream of requests, the credit first.
+pub(super) fn receipts(
+    shared: Arc<Shared>,
+    access: Access,
+    requests: Streaming<proto::EnqueueRequest>,
+) -> impl Stream<Item = Result<proto::EnqueueResponse, Status>> + Send {
+    let credit_bytes = u64::from(shared.limits.credit_bytes);
+    let credit = proto::EnqueueResponse { credit_bytes, ..proto::EnqueueResponse::default() };
+    let sends = Sends {
+        draining: Box::pin(shared.drain.begun()),
+        shared,
+        access,
+        requests: Some(requests.ready_chunks(READ_AT_ONCE)),
+        running: FuturesUnordered::new(),
+        unanswered_bytes: 0,
+        receipts: VecDeque::from([credit]),
+    };
+    stream::unfold(sends, |mut sends| async move {
+        let receipt = sends.next().await?;
+        Some((receipt, sends))
+    })
+}
+
+struct Sends {
+    shared: Arc<Shared>,
+    access: Access,
+    /// `None` once the client sends no more.
+    requests: Option<ReadyChunks<Streaming<proto::EnqueueRequest>>>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    unanswered_bytes: usize,
+    receipts: VecDeque<proto::EnqueueResponse>,
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Requests to one queue that are enqueued together.
+struct Batch {
+    queue: QueueName,
+    tasks: Vec<NewTask>,
+    /// The requests' numbers, and how many of the tasks are theirs.
+    requests: Vec<(u64, usize)>,
+    bytes: usize,
+}
+
+/// What became of a batch.
+struct Done {
+    requests: Vec<(u64, usize)>,
+    bytes: usize,
+    outcomes: Result<Vec<Result<Enqueued>>>,
+    _begun: Begun,
+}
+
+impl Sends {
+    async fn next(&mut self) -> Option<Result<proto::EnqueueResponse, Status>> {
+        loop {
+            if let Some(receipt) = self.receipts.pop_front() {
+                return Some(Ok(receipt));
+            }
+            let has_requests = self.requests.is_some();
+            if !has_requests && self.running.is_empty() {
+                return None;
+            }
+            let reads = self.unanswered_bytes < self.shared.limits.credit_bytes as usize;
+            let requests = self.requests.as_mut().filter(|_| reads);
+            let read = async {
+                match requests {
+                    Some(requests) => requests.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // WHY: what was read is begun before more is read, so that sends keep their order.
+                biased;
+                Some(done) = self.running.next() => self.finish(done),
+                () = &mut self.draining, if has_requests => self.requests = None,
+                read = read => match read {
+                    Some(read) => {
+                        if let Err(broken) = self.begin(read) {
+                            self.requests = None;
+                            tracing::debug!(%broken, "a stream of sends broke");
+                        }
+                    }
+                    None => self.requests = None,
+                },
+            }
+        }
+    }
+
+    /// Begins what has arrived, a queue at a time.
+    fn begin(&mut self, read: Vec<Result<proto::EnqueueRequest, Status>>) -> Result<(), Status> {
+        let mut batches: Vec<Batch> = Vec::new();
+        let mut broken = Ok(());
+        for request in read {
+            match request {
+                Ok(request) => self.sort(request, &mut batches),
+                Err(status) => broken = Err(status),
+            }
+        }
+        for batch in batches {
+            self.unanswered_bytes += batch.bytes;
+            let (shared, begun) = (self.shared.clone(), self.shared.drain.enter());
+            self.running.push(Box::pin(async move {
+                let Batch { queue, tasks, requests, bytes } = batch;
+                let outcomes = shared.broker.enqueue(&queue, &tasks).await;
+                Done { requests, bytes, outcomes, _begun: begun }
+            }));
+        }
+        broken
+    }
+
+    /// Puts a request with the others to its queue, or refuses it.
+    fn sort(&mut self, request: proto::EnqueueRequest, batches: &mut Vec<Batch>) {
+        let bytes = request.encoded_len();
+        let id = request.id;
+        match self.read(request) {
+            Err(error) => self.refuse(id, &error),
+            Ok((queue, tasks)) => {
+                let known = batches.iter_mut().find(|batch| batch.queue == queue);
+                match known {
+                    Some(batch) => batch.add(id, tasks, bytes),
+                    None => {
+                        let mut batch =
+                            Batch { queue, tasks: Vec::new(), requests: Vec::new(), bytes: 0 };
+                        batch.add(id, tasks, bytes);
+                        batches.push(batch);
+                    }
+                }
+            }
+        }
+    }
+
+    fn read(&self, request: proto::EnqueueRequest) -> Result<(QueueName, Vec<NewTask>)> {
+        let invalid = |why: String| Error::new(ErrorKind::Invalid, ENQUEUE, why);
+        let proto::EnqueueRequest { id: _, queue, tasks } = request;
+        let queue = QueueName::new(queue).map_err(invalid)?;
+        self.access.require(Action::Send, &queue, ENQUEUE)?;
+        let most = self.shared.broker.capabilities().batch_max;
+        if tasks.len() > most {
+            let why = format!("{} tasks are too many for one request, {most} fit", tasks.len());
+            return Err(invalid(why).on(&queue));
+        }
+        let tasks: Result<Vec<_>> =
+            tasks.into_iter().map(|task| new_task_from(task, ENQUEUE)).collect();
+        tasks.map_err(|error| error.on(&queue)).map(|tasks| (queue, tasks))
+    }
+
+    fn refuse(&mut self, id: u64, error: &Error) {
+        let error = Some(error_to(error));
+        self.receipts.push_back(proto::EnqueueResponse {
+            id,
+            error,
+            ..proto::EnqueueResponse::default()
+        });
+    }
+
+    fn finish(&mut self, done: Done) {
+        let Done { requests, bytes, outcomes, _begun } = done;
+        self.unanswered_bytes -= bytes;
+        match outcomes {
+            Err(error) => requests.iter().for_each(|(id, _)| self.refuse(*id, &error)),
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter().map(enqueued_to);
+                self.receipts.extend(requests.into_iter().map(|(id, count)| {
+                    let outcomes = outcomes.by_ref().take(count).collect();
+                    proto::EnqueueResponse { id, outcomes, error: None, credit_bytes: 0 }
+                }));
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn add(&mut self, id: u64, tasks: Vec<NewTask>, bytes: usize) {
+        self.requests.push((id, tasks.len()));
+        self.tasks.extend(tasks);
+        self.bytes += bytes;
+    }
+}

@@ -1,0 +1,429 @@
+//! The stream of work: steps of many sessions come in, their answers go out.
+//!
+//! Leases to settle that have arrived together are settled together, and so are those to extend: one
+//! step of the broker instead of many.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, ReadyChunks};
+use futures_util::{Stream, StreamExt, stream};
+use tidegate_core::access::Action;
+use tidegate_core::capabilities::LeaseSupport;
+use tidegate_core::{
+    Access, Error, ErrorKind, Held, Holder, Lease, LeaseToken, Membership, Operation, QueueName,
+    ReceiveOptions, Receiver, Result, SessionOptions, Settled, Verdict, limits,
+};
+use tokio::sync::oneshot;
+use tonic::{Status, Streaming};
+
+use super::Shared;
+use super::drain::Begun;
+use crate::proto::{self, work_request::Step, work_response::Answer};
+use crate::wire::error::error_to;
+use crate::wire::lease::{decision_from, extension_from, lease_to, settled_to};
+use crate::wire::time::duration;
+
+/// Most steps that are read at a time.
+const READ_AT_ONCE: usize = 256;
+/// Leases of more bytes go out in parts, so that none is too long for its reader.
+const PART_BYTES: usize = 1 << 20;
+/// How long a receive may go on whose credit was taken back. WHY: one that is handing leases out comes
+/// to its end in that time, and strands none.
+const TAKE_BACK_GRACE: Duration = Duration::from_millis(100);
+
+/// The answers to a stream of steps.
+pub(super) fn answers(
+    shared: Arc<Shared>,
+    access: Access,
+    steps: Streaming<proto::WorkRequest>,
+) -> impl Stream<Item = Result<proto::WorkResponse, Status>> + Send {
+    let work = Work {
+        draining: Box::pin(shared.drain.begun()),
+        is_draining: false,
+        shared,
+        access,
+        steps: Some(steps.ready_chunks(READ_AT_ONCE)),
+        sessions: HashMap::new(),
+        credits: HashMap::new(),
+        running: FuturesUnordered::new(),
+        answers: VecDeque::new(),
+    };
+    stream::unfold(work, |mut work| async move {
+        let answer = work.next().await?;
+        Some((Ok(answer), work))
+    })
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    access: Access,
+    /// `None` once the client sends no more.
+    steps: Option<ReadyChunks<Streaming<proto::WorkRequest>>>,
+    sessions: HashMap<u32, Receiver>,
+    /// Credits that are not used up; dropping one takes it back.
+    credits: HashMap<u64, oneshot::Sender<()>>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    answers: VecDeque<proto::WorkResponse>,
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_draining: bool,
+}
+
+/// What became of something that was begun.
+enum Done {
+    Opened { id: u64, session: u32, opened: Result<Receiver>, _begun: Begun },
+    Received { id: u64, credit: Credit, leases: Result<Vec<Lease>>, _begun: Begun },
+    Settled { steps: Vec<(u64, Result<Vec<Settled>, proto::Error>)>, _begun: Begun },
+    Closed { id: u64, closed: Result<()>, _begun: Begun },
+}
+
+/// A credit as it was given.
+struct Credit {
+    receiver: Receiver,
+    options: ReceiveOptions,
+    /// Whether it stands until it is used up.
+    stands: bool,
+    cancelled: oneshot::Receiver<()>,
+}
+
+/// Leases that are settled, or extended, together.
+struct Batch<T> {
+    session: u32,
+    receiver: Receiver,
+    leases: Vec<(LeaseToken, T)>,
+    /// The steps' numbers, and how many of the leases are theirs.
+    steps: Vec<(u64, usize)>,
+}
+
+/// What has arrived together.
+#[derive(Default)]
+struct Arrived {
+    settles: Vec<Batch<Verdict>>,
+    extends: Vec<Batch<Duration>>,
+}
+
+impl Work {
+    async fn next(&mut self) -> Option<proto::WorkResponse> {
+        loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Some(answer);
+            }
+            if self.steps.is_none() || self.is_draining {
+                // WHY: what was begun is answered, and nothing waits any more.
+                self.credits.clear();
+                if self.running.is_empty() {
+                    return None;
+                }
+            }
+            let steps = &mut self.steps;
+            let read = async {
+                match steps {
+                    Some(steps) => steps.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(done) = self.running.next() => self.finish(done),
+                () = &mut self.draining, if !self.is_draining => {
+                    self.is_draining = true;
+                }
+                read = read => match read {
+                    Some(read) => self.begin(read),
+                    None => self.steps = None,
+                },
+            }
+        }
+    }
+
+    /// Begins what has arrived.
+    fn begin(&mut self, read: Vec<Result<proto::WorkRequest, Status>>) {
+        let mut arrived = Arrived::default();
+        for request in read {
+            let Ok(proto::WorkRequest { id, session, step }) = request else {
+                self.steps = None;
+                break;
+            };
+            if let Err((error, doing)) = self.take(&mut arrived, id, session, step) {
+                self.refuse(id, &error.during(doing));
+            }
+        }
+        self.flush(arrived);
+    }
+
+    fn take(
+        &mut self,
+        arrived: &mut Arrived,
+        id: u64,
+        session: u32,
+        step: Option<Step>,
+    ) -> Result<(), (Error, Operation)> {
+        let (taken, doing) = match step {
+            Some(Step::Open(open)) => (self.open(id, session, open), Operation::OpenSession),
+            Some(Step::Credit(credit)) => (self.receive(id, session, &credit), Operation::Receive),
+            Some(Step::Cancel(proto::Cancel { credit })) => {
+                self.credits.remove(&credit);
+                (Ok(()), Operation::Receive)
+            }
+            Some(Step::Settle(proto::Settle { decisions })) => {
+                let leases = decisions.into_iter().map(decision_from).collect();
+                (self.join(&mut arrived.settles, id, session, leases), Operation::Settle)
+            }
+            Some(Step::Extend(proto::Extend { extensions })) => {
+                let leases = extensions.into_iter().map(extension_from).collect();
+                (self.join(&mut arrived.extends, id, session, leases), Operation::Extend)
+            }
+            Some(Step::Close(proto::Close { keep })) => {
+                // WHY: what came before it is begun before it.
+                self.flush(std::mem::take(arrived));
+                (self.close(id, session, keep), Operation::Close)
+            }
+            None => {
+                let why = "the step is of a kind that this version does not know";
+                (Err(invalid(why)), Operation::Receive)
+            }
+        };
+        taken.map_err(|error| (error, doing))
+    }
+
+    fn open(&mut self, id: u64, session: u32, open: proto::Open) -> Result<()> {
+        const OPEN: Operation = Operation::OpenSession;
+        let proto::Open { queue, member } = open;
+        let queue = QueueName::new(queue).map_err(invalid)?;
+        self.access.require(Action::Receive, &queue, OPEN)?;
+        let most = self.shared.limits.sessions_max;
+        if self.sessions.len() >= most {
+            return Err(invalid(format!("{most} sessions are open; close some")).on(&queue));
+        }
+        let membership = member.map_or(Membership::Shared, Membership::Member);
+        let options = SessionOptions { membership, holder: Holder::Client };
+        let (shared, begun) = (self.shared.clone(), self.shared.drain.enter());
+        self.running.push(Box::pin(async move {
+            let opened = shared.broker.open(&queue, &options).await;
+            Done::Opened { id, session, opened, _begun: begun }
+        }));
+        Ok(())
+    }
+
+    fn session(&self, session: u32) -> Result<&Receiver> {
+        self.sessions.get(&session).ok_or_else(|| {
+            let why = format!("session {session} is not open; open it and wait for the answer");
+            Error::new(ErrorKind::Closed, Operation::Receive, why)
+        })
+    }
+
+    fn receive(&mut self, id: u64, session: u32, credit: &proto::Credit) -> Result<()> {
+        let proto::Credit { limit, wait_us, lease_us, per_key } = *credit;
+        let receiver = self.session(session)?.clone();
+        let most = self.shared.limits.credits_max;
+        if self.credits.len() >= most {
+            return Err(invalid(format!("{most} credits are not used up; wait for some")));
+        }
+        let options = ReceiveOptions {
+            limit: limit as usize,
+            wait: wait_us.map_or(limits::WAIT_MAX, duration),
+            lease: lease_us.map(duration),
+            per_key: per_key.max(1) as usize,
+        };
+        let (cancel, cancelled) = oneshot::channel();
+        if !self.is_draining {
+            self.credits.insert(id, cancel);
+        }
+        self.wait(id, Credit { receiver, options, stands: wait_us.is_none(), cancelled });
+        Ok(())
+    }
+
+    fn wait(&mut self, id: u64, mut credit: Credit) {
+        let begun = self.shared.drain.enter();
+        self.running.push(Box::pin(async move {
+            let receive = credit.receiver.receive(&credit.options);
+            let taken_back = async {
+                let _ = (&mut credit.cancelled).await;
+                tokio::time::sleep(TAKE_BACK_GRACE).await;
+            };
+            let leases = tokio::select! {
+                biased;
+                leases = receive => leases,
+                () = taken_back => Ok(Vec::new()),
+            };
+            Done::Received { id, credit, leases, _begun: begun }
+        }));
+    }
+
+    /// Adds the leases of a step to those that are settled, or extended, with it.
+    fn join<T>(
+        &self,
+        batches: &mut Vec<Batch<T>>,
+        id: u64,
+        session: u32,
+        leases: Result<Vec<(LeaseToken, T)>>,
+    ) -> Result<()> {
+        let (receiver, leases) = (self.session(session)?, leases?);
+        let step = (id, leases.len());
+        match batches.iter_mut().find(|batch| self.goes_with(receiver, session, batch)) {
+            Some(batch) => {
+                batch.leases.extend(leases);
+                batch.steps.push(step);
+            }
+            None => {
+                let (receiver, steps) = (receiver.clone(), vec![step]);
+                batches.push(Batch { session, receiver, leases, steps });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether leases of a session can be settled in another's place: tokens of timed leases are good
+    /// in any session.
+    fn goes_with<T>(&self, receiver: &Receiver, session: u32, batch: &Batch<T>) -> bool {
+        let anywhere = matches!(self.shared.broker.capabilities().lease, LeaseSupport::Timed(_));
+        batch.session == session || anywhere && batch.receiver.queue() == receiver.queue()
+    }
+
+    fn flush(&mut self, arrived: Arrived) {
+        let Arrived { settles, extends } = arrived;
+        for batch in settles {
+            let begun = self.shared.drain.enter();
+            self.running.push(Box::pin(async move {
+                let settle = async |receiver: &Receiver, leases: &[_]| receiver.settle(leases).await;
+                Done::Settled { steps: together(batch, settle).await, _begun: begun }
+            }));
+        }
+        for batch in extends {
+            let begun = self.shared.drain.enter();
+            self.running.push(Box::pin(async move {
+                let extend = async |receiver: &Receiver, leases: &[_]| receiver.extend(leases).await;
+                Done::Settled { steps: together(batch, extend).await, _begun: begun }
+            }));
+        }
+    }
+
+    fn close(&mut self, id: u64, session: u32, keep: bool) -> Result<()> {
+        let receiver = self.session(session)?.clone();
+        self.sessions.remove(&session);
+        let held = if keep { Held::Keep } else { Held::Release };
+        let begun = self.shared.drain.enter();
+        self.running.push(Box::pin(async move {
+            Done::Closed { id, closed: receiver.close(held).await, _begun: begun }
+        }));
+        Ok(())
+    }
+
+    fn finish(&mut self, done: Done) {
+        match done {
+            Done::Opened { id, session, opened, _begun } => match opened {
+                Ok(receiver) => {
+                    self.sessions.insert(session, receiver);
+                    self.answer(id, Answer::Opened(proto::Opened {}));
+                }
+                Err(error) => self.refuse(id, &error),
+            },
+            Done::Received { id, credit, leases, _begun } => self.hand_out(id, credit, leases),
+            Done::Settled { steps, _begun } => {
+                for (id, outcomes) in steps {
+                    match outcomes {
+                        Ok(outcomes) => {
+                            let outcomes = outcomes.into_iter().map(|o| settled_to(o).into());
+                            let outcomes = proto::Outcomes { outcomes: outcomes.collect() };
+                            self.answer(id, Answer::Outcomes(outcomes));
+                        }
+                        Err(error) => self.answer(id, Answer::Error(error)),
+                    }
+                }
+            }
+            Done::Closed { id, closed, _begun } => match closed {
+                Ok(()) => self.answer(id, Answer::Closed(proto::Closed {})),
+                Err(error) => self.refuse(id, &error),
+            },
+        }
+    }
+
+    /// Hands leases out, in parts where they are many, and goes on with a credit that stands.
+    fn hand_out(&mut self, id: u64, mut credit: Credit, leases: Result<Vec<Lease>>) {
+        let leases = match leases {
+            Ok(leases) => leases,
+            Err(error) => {
+                self.credits.remove(&id);
+                return self.refuse(id, &error);
+            }
+        };
+        credit.options.limit = credit.options.limit.saturating_sub(leases.len());
+        let was_taken_back = !self.credits.contains_key(&id);
+        let goes_on = credit.stands && credit.options.limit > 0 && !was_taken_back;
+        let mut parts = parts(leases).peekable();
+        while let Some(leases) = parts.next() {
+            let more = goes_on || parts.peek().is_some();
+            self.answer(id, Answer::Leases(proto::Leases { leases, more }));
+        }
+        if goes_on {
+            self.wait(id, credit);
+        } else {
+            self.credits.remove(&id);
+        }
+    }
+
+    fn answer(&mut self, id: u64, answer: Answer) {
+        self.answers.push_back(proto::WorkResponse { id, answer: Some(answer) });
+    }
+
+    fn refuse(&mut self, id: u64, error: &Error) {
+        self.answer(id, Answer::Error(error_to(error)));
+    }
+}
+
+/// Settles, or extends, leases together and tells each step its part.
+async fn together<T>(
+    batch: Batch<T>,
+    carry_out: impl AsyncFn(&Receiver, &[(LeaseToken, T)]) -> Result<Vec<Settled>>,
+) -> Vec<(u64, Result<Vec<Settled>, proto::Error>)> {
+    let Batch { session: _, receiver, leases, steps } = batch;
+    let mut answers = Vec::with_capacity(steps.len());
+    match carry_out(&receiver, &leases).await {
+        Ok(outcomes) => {
+            let mut outcomes = outcomes.into_iter();
+            for (id, count) in steps {
+                answers.push((id, Ok(outcomes.by_ref().take(count).collect())));
+            }
+        }
+        // INVARIANT: nothing was carried out, so the steps can be told apart from the one to blame.
+        Err(error) if error.kind() == ErrorKind::Invalid && steps.len() > 1 => {
+            let mut leases = leases.as_slice();
+            for (id, count) in steps {
+                let (now, later) = leases.split_at(count.min(leases.len()));
+                leases = later;
+                answers.push((id, carry_out(&receiver, now).await.map_err(|e| error_to(&e))));
+            }
+        }
+        Err(error) => {
+            let error = error_to(&error);
+            answers.extend(steps.into_iter().map(|(id, _)| (id, Err(error.clone()))));
+        }
+    }
+    answers
+}
+
+/// Leases in parts of about [`PART_BYTES`]; one part, perhaps empty, at least.
+fn parts(leases: Vec<Lease>) -> impl Iterator<Item = Vec<proto::Lease>> {
+    let mut left = leases.into_iter().peekable();
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        if left.peek().is_none() && !is_first {
+            return None;
+        }
+        is_first = false;
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        while bytes < PART_BYTES
+            && let Some(lease) = left.next()
+        {
+            bytes += lease.task.payload.len();
+            part.push(lease_to(lease));
+        }
+        Some(part)
+    })
+}
+
+fn invalid(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Invalid, Operation::Receive, why)
+}
