@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Poisoned,
     /// The stored format is newer than this program. Not retryable.
     Format,
+    /// The caller may not do this. Not retryable: ask for the right.
+    Denied,
     /// A bug or a broker's answer nobody expected. Not retryable.
     Unexpected,
 }
@@ -141,6 +143,11 @@ impl Error {
     /// What was being done.
     pub fn operation(&self) -> Operation {
         self.0.operation
+    }
+
+    /// What it is about, such as a queue's name in quotes.
+    pub fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
     }
 
     /// What is wrong, without the operation.

@@ -6,6 +6,7 @@
 //!
 //! This crate knows no disk, no network and no runtime.
 
+pub mod access;
 pub mod admin;
 pub mod admit;
 pub mod atomic;
@@ -27,6 +28,7 @@ pub mod retry;
 pub mod routing;
 pub mod task;
 
+pub use access::Access;
 pub use admin::{Admin, DeadFilter};
 pub use atomic::{Atomic, FollowUp};
 pub use broker::{Broker, BrokerParts};
