@@ -3,16 +3,18 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use prost::Message;
+
 const PROTO: &str = "proto/tidegate/v1/broker.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={PROTO}");
     let files = protox::compile([PROTO], ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")
-        .file_descriptor_set_path(out.join("descriptors.bin"))
         .compile_fds(files)?;
     Ok(())
 }

@@ -243,6 +243,7 @@ mod tests {
             ("a**c", "ac", true),
             ("*a*", "bab", true),
             ("*aab", "aaab", true),
+            ("ab*ba", "aba", false),
         ];
         for (pattern, name, matches) in cases {
             let found = Pattern::new(pattern).unwrap().matches(&queue(name));
