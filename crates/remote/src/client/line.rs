@@ -92,6 +92,16 @@ impl Line {
         let _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
+    /// Drops every call that waits for its answer.
+    pub(super) fn hang_up(&self) {
+        if let Some(sends) = self.sends.get() {
+            sends.end();
+        }
+        if let Some(work) = self.work.get() {
+            work.end();
+        }
+    }
+
     pub(super) fn hello(&self) -> &Hello {
         &self.hello
     }

@@ -49,6 +49,11 @@ impl Work {
         Ok(Self { shared })
     }
 
+    /// Drops every step that waits for its answer.
+    pub(super) fn end(&self) {
+        self.shared.pending.end();
+    }
+
     /// Takes a step and waits for its answer.
     pub(super) async fn step(
         &self,

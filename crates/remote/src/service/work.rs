@@ -172,7 +172,7 @@ impl Work {
                 (self.join(&mut arrived.settles, id, session, leases), Operation::Settle)
             }
             Some(Step::Extend(proto::Extend { extensions })) => {
-                let leases = extensions.into_iter().map(extension_from).collect();
+                let leases = Ok(extensions.into_iter().map(extension_from).collect());
                 (self.join(&mut arrived.extends, id, session, leases), Operation::Extend)
             }
             Some(Step::Close(proto::Close { keep })) => {
