@@ -62,7 +62,7 @@ pub async fn connect_with(url: &str, options: ConnectOptions) -> Result<Broker> 
     };
     match scheme {
         "memory" => memory_broker(rest, options),
-        "embedded" => tidegate_engine::open(embedded(rest, options)?).await,
+        "embedded" => crate::embedded::open(embedded(rest, options)?).await,
         _ => Err(elsewhere(scheme)),
     }
 }

@@ -20,6 +20,7 @@ mod connect;
 mod consumer;
 mod context;
 mod declare;
+mod embedded;
 mod handler;
 mod outcome;
 pub mod producer;

@@ -107,7 +107,7 @@ impl Driver for RemoteDriver {
     async fn enqueue(&self, queue: &QueueName, tasks: &[NewTask]) -> Result<Vec<Result<Enqueued>>> {
         let line = self.link.line(Operation::Enqueue).await.map_err(|error| error.on(queue))?;
         let sends = line.sends().await.map_err(|error| error.on(queue))?;
-        sends.enqueue(queue, tasks).await
+        sends.enqueue(queue, tasks).await.map_err(|error| self.link.or_closed(error))
     }
 
     async fn open(&self, queue: &QueueName, options: &SessionOptions) -> Result<Arc<dyn Session>> {

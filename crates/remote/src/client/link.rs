@@ -70,11 +70,14 @@ impl Link {
             State::Stopped | State::Closed => true,
             State::Down => false,
         });
-        match tokio::time::timeout(PATIENCE, settled).await.as_deref() {
-            Ok(Ok(State::Up(line))) => Ok(Ready::Up(line.clone())),
-            Ok(Ok(State::Stopped)) => Ok(Ready::Stopped),
-            Ok(Ok(State::Closed)) => Err(closed(doing)),
-            Ok(Ok(State::Down)) | Ok(Err(_)) | Err(_) => Err(down(doing)),
+        let Ok(Ok(state)) = tokio::time::timeout(PATIENCE, settled).await else {
+            return Err(down(doing));
+        };
+        match &*state {
+            State::Up(line) => Ok(Ready::Up(line.clone())),
+            State::Stopped => Ok(Ready::Stopped),
+            State::Closed => Err(closed(doing)),
+            State::Down => Err(down(doing)),
         }
     }
 
@@ -86,10 +89,20 @@ impl Link {
         }
     }
 
-    /// Hangs up for good.
+    /// Hangs up for good: whoever waits for an answer has it now.
     pub(super) fn close(&self) {
         self.supervisor.abort();
-        self.state.send_replace(State::Closed);
+        if let State::Up(line) = self.state.send_replace(State::Closed) {
+            line.hang_up();
+        }
+    }
+
+    /// An error of a call, or that the broker was closed in the middle of it.
+    pub(super) fn or_closed(&self, error: Error) -> Error {
+        match &*self.state.borrow() {
+            State::Closed if error.is_retryable() => closed(error.operation()),
+            _ => error,
+        }
     }
 }
 

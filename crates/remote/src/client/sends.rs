@@ -47,6 +47,12 @@ impl Sends {
         Ok(Self { requests, pending, credit, credit_bytes })
     }
 
+    /// Drops every request that waits for its answer.
+    pub(super) fn end(&self) {
+        self.pending.end();
+        self.credit.close();
+    }
+
     /// Enqueues tasks, in as many requests as they need.
     pub(super) async fn enqueue(
         &self,

@@ -79,7 +79,8 @@ impl RemoteSession {
 
     async fn take(&self, at: &Opened, step: Step, doing: Operation) -> Result<Answer> {
         let work = at.line.work().await.map_err(|error| error.during(doing).on(&self.queue))?;
-        work.step(at.session, step, doing, &self.queue).await
+        let answer = work.step(at.session, step, doing, &self.queue).await;
+        answer.map_err(|error| self.link.or_closed(error))
     }
 
     async fn outcomes(&self, step: Step, count: usize, doing: Operation) -> Result<Vec<Settled>> {

@@ -79,10 +79,7 @@ impl Door {
 /// Whether it is about the connection that came, not about the socket it came from.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected)
 }
 
 /// Connections that were closed for want of seats and not told yet.
@@ -107,7 +104,9 @@ impl TurnedAway {
 
     fn tell(&mut self) {
         let (count, most) = (self.count, self.most);
-        tracing::warn!("{count} connections were closed at once: {most} are open, the most there may be");
+        tracing::warn!(
+            "{count} connections were closed at once: {most} are open, the most there may be"
+        );
         (self.count, self.tell) = (0, None);
     }
 }

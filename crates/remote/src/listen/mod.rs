@@ -137,7 +137,8 @@ impl Server {
         let transport = match &tls {
             None => transport,
             Some(tls) => transport.tls_config(tls.config()).map_err(|error| {
-                let why = "the certificate and key cannot be used; both must be PEM, and belong together";
+                let why =
+                    "the certificate and key cannot be used; both must be PEM, and belong together";
                 tcp::invalid(address, why).caused_by(error)
             })?,
         };
@@ -196,7 +197,8 @@ impl Shared {
             let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
         };
         let connections = door::connections(listener, door);
-        let serving = transport.add_routes(routes).serve_with_incoming_shutdown(connections, closing);
+        let serving =
+            transport.add_routes(routes).serve_with_incoming_shutdown(connections, closing);
         let spawned = self.sockets().as_mut().map(|sockets| {
             sockets.spawn(async move {
                 if let Err(error) = serving.await {

@@ -79,9 +79,13 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
             _ => tidegate_core::ErrorKind::Invalid,
         };
         let why = match error.kind() {
-            ErrorKind::AddrInUse => "another program listens there; stop it, or choose another port",
+            ErrorKind::AddrInUse => {
+                "another program listens there; stop it, or choose another port"
+            }
             ErrorKind::AddrNotAvailable => "it is no address of this machine; choose one that is",
-            ErrorKind::PermissionDenied => "this user may not listen there; choose a port from 1024",
+            ErrorKind::PermissionDenied => {
+                "this user may not listen there; choose a port from 1024"
+            }
             _ => "nothing can listen there; choose another address",
         };
         Error::new(kind, Operation::Open, why).about(address.to_string()).caused_by(error)
@@ -132,6 +136,9 @@ mod tests {
     #[test]
     fn a_key_is_never_shown() {
         let tls = Tls { certificates: b"secret".to_vec(), key: b"secret".to_vec() };
-        assert!(!format!("{:?}", Tcp { tls: Some(tls), ..Tcp::open(ADDRESS_DEFAULT) }).contains("secret"));
+        assert!(
+            !format!("{:?}", Tcp { tls: Some(tls), ..Tcp::open(ADDRESS_DEFAULT) })
+                .contains("secret")
+        );
     }
 }

@@ -36,7 +36,8 @@ impl Digest {
         let wrong = || "a SHA-256 has 64 hexadecimal digits".to_owned();
         let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
         let digits = digits.ok_or_else(wrong)?;
-        let bytes = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte * 16 + digit));
+        let bytes =
+            digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte * 16 + digit));
         let bytes: Vec<u8> = bytes.map(|byte| byte as u8).collect();
         let is_whole = digits.len() == 64;
         bytes.try_into().ok().filter(|_| is_whole).map(Self).ok_or_else(wrong)
@@ -160,7 +161,9 @@ mod tests {
 
     #[test]
     fn weak_and_unsendable_secrets_are_refused_without_being_shown() {
-        for secret in ["hunter2", "hunter2-hunter2\n", "hunter2 hunter2 hunter2", "hünter2-hunter2-"] {
+        for secret in
+            ["hunter2", "hunter2-hunter2\n", "hunter2 hunter2 hunter2", "hünter2-hunter2-"]
+        {
             let refused = Digest::of(secret).unwrap_err();
             assert!(!refused.contains("nter2"), "{refused}");
         }

@@ -172,7 +172,7 @@ impl Work {
                 (self.join(&mut arrived.settles, id, session, leases), Operation::Settle)
             }
             Some(Step::Extend(proto::Extend { extensions })) => {
-                let leases = extensions.into_iter().map(extension_from).collect();
+                let leases = Ok(extensions.into_iter().map(extension_from).collect());
                 (self.join(&mut arrived.extends, id, session, leases), Operation::Extend)
             }
             Some(Step::Close(proto::Close { keep })) => {
@@ -287,14 +287,16 @@ impl Work {
         for batch in settles {
             let begun = self.shared.drain.enter();
             self.running.push(Box::pin(async move {
-                let settle = async |receiver: &Receiver, leases: &[_]| receiver.settle(leases).await;
+                let settle =
+                    async |receiver: &Receiver, leases: &[_]| receiver.settle(leases).await;
                 Done::Settled { steps: together(batch, settle).await, _begun: begun }
             }));
         }
         for batch in extends {
             let begun = self.shared.drain.enter();
             self.running.push(Box::pin(async move {
-                let extend = async |receiver: &Receiver, leases: &[_]| receiver.extend(leases).await;
+                let extend =
+                    async |receiver: &Receiver, leases: &[_]| receiver.extend(leases).await;
                 Done::Settled { steps: together(batch, extend).await, _begun: begun }
             }));
         }

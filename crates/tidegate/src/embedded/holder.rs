@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tidegate_core::{Atomic, Broker, Driver, Error, ErrorKind, Operation, Result};
 use tidegate_remote::listen::{Options, Server};
-use tidegate_remote::service::Limits;
 use tokio::runtime::{Builder, Runtime};
 
 /// The socket's name in the data directory.
