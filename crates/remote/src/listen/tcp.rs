@@ -52,8 +52,11 @@ impl Tcp {
         Self { address, tokens: None, tls: None, insecure: false }
     }
 
-    /// Refuses what other machines reach and nobody guards.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Refuses what other machines reach and nobody guards, as listening there would.
+    ///
+    /// # Errors
+    /// `Invalid`, which says what to do.
+    pub fn check(&self) -> Result<()> {
         let is_guarded = self.tokens.is_some() || self.insecure;
         if is_guarded || self.address.ip().to_canonical().is_loopback() {
             return Ok(());
