@@ -12,9 +12,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile([PROTO], ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .btree_map(".")
-        .compile_fds(files)?;
+    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(files)?;
     Ok(())
 }

@@ -39,6 +39,8 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         suite("conformance: memory", 1.0, Suite::Memory),
         suite("conformance: engine", 2.0, Suite::Engine),
         suite("conformance: log", 1.0, Suite::Log),
+        suite("conformance: socket", 1.0, Suite::Socket),
+        suite("conformance: tcp", 1.0, Suite::Tcp),
         suite("damage", 2.0, Suite::Damage),
     ];
     if !args.quick {

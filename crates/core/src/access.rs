@@ -113,7 +113,8 @@ impl Access {
             return Ok(());
         }
         let name = &grant.name;
-        let why = format!("{name:?} has no right to `{action}` on it; grant it, or use another token");
+        let why =
+            format!("{name:?} has no right to `{action}` on it; grant it, or use another token");
         Err(Error::new(ErrorKind::Denied, doing, why).on(queue))
     }
 
@@ -144,9 +145,8 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_characters() {
-        let matches = |pattern: &str, queue: &str| {
-            Pattern::new(pattern).unwrap().matches(&name(queue))
-        };
+        let matches =
+            |pattern: &str, queue: &str| Pattern::new(pattern).unwrap().matches(&name(queue));
         for (pattern, queue) in [
             ("*", "mail"),
             ("mail", "mail"),

@@ -58,7 +58,9 @@ impl Line {
             let why = format!("{target} did not answer within {:?}", target.patience());
             Error::new(ErrorKind::Unavailable, Operation::Open, why)
         };
-        tokio::time::timeout(target.patience(), Self::connect(target)).await.map_err(|_| silent())?
+        tokio::time::timeout(target.patience(), Self::connect(target))
+            .await
+            .map_err(|_| silent())?
     }
 
     async fn connect(target: &Target) -> Result<Self> {
@@ -158,7 +160,10 @@ fn read_hello(welcome: proto::Welcome) -> Result<Hello> {
 
 /// Credentials on every call.
 impl Interceptor for Credentials {
-    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    fn call(
+        &mut self,
+        mut request: tonic::Request<()>,
+    ) -> Result<tonic::Request<()>, tonic::Status> {
         if let Some(bearer) = self.bearer() {
             request.metadata_mut().insert("authorization", bearer.clone());
         }

@@ -75,10 +75,11 @@ impl Target {
 
     pub(super) fn credentials(&self) -> Result<Credentials> {
         let bearer = |token: &String| {
-            let mut bearer: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| {
-                let why = "the access token has characters that no token has";
-                Error::new(ErrorKind::Invalid, Operation::Open, why).about(self.to_string())
-            })?;
+            let mut bearer: MetadataValue<Ascii> =
+                format!("Bearer {token}").parse().map_err(|_| {
+                    let why = "the access token has characters that no token has";
+                    Error::new(ErrorKind::Invalid, Operation::Open, why).about(self.to_string())
+                })?;
             bearer.set_sensitive(true);
             Ok(bearer)
         };

@@ -65,7 +65,8 @@ impl Work {
         let (tell, told) = oneshot::channel();
         let waiting = Waiting { session, parts: Vec::new(), tell };
         let id = self.shared.pending.add(waiting).ok_or_else(|| lost(doing).on(queue))?;
-        let mut cancel = matches!(step, Step::Credit(_)).then(|| Cancel { work: self, session, id });
+        let mut cancel =
+            matches!(step, Step::Credit(_)).then(|| Cancel { work: self, session, id });
         self.shared.send(proto::WorkRequest { id, session, step: Some(step) });
         let told = told.await;
         if let Some(cancel) = &mut cancel {

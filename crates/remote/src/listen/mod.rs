@@ -102,9 +102,7 @@ impl Server {
         let admission = Arc::new(Admission::new(options.connections_max));
         let (health, _) = tonic_health::server::health_reporter();
         let (end, listeners) = (watch::Sender::new(false), Mutex::default());
-        Self {
-            shared: Arc::new(Shared { service, options, admission, health, end, listeners }),
-        }
+        Self { shared: Arc::new(Shared { service, options, admission, health, end, listeners }) }
     }
 
     /// Listens on a Unix socket that only this user can reach, in the place of one that may be there:
@@ -196,9 +194,8 @@ impl Server {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(io::Error::other)?;
-        let health = tonic_health::server::HealthService::from_health_reporter(
-            self.shared.health.clone(),
-        );
+        let health =
+            tonic_health::server::HealthService::from_health_reporter(self.shared.health.clone());
         self.shared.health.set_serving::<BrokerServer<Service>>().await;
         let health = tonic_health::pb::health_server::HealthServer::new(health);
         Ok(builder

@@ -144,9 +144,8 @@ impl broker_server::Broker for Service {
         tracing::debug!(%client, ?access, "a client connected");
         let event = |event| Ok(proto::HelloResponse { event: Some(event) });
         let hello = event(Event::Welcome(self.welcome()));
-        let draining = self.shared.drain.begun().map(move |()| {
-            event(Event::Draining(proto::Draining {}))
-        });
+        let draining =
+            self.shared.drain.begun().map(move |()| event(Event::Draining(proto::Draining {})));
         // WHY: its end tells the client that the server has gone.
         let shared = self.shared.clone();
         let end = stream::once(async move { shared.drain.done().await });
@@ -177,9 +176,8 @@ impl broker_server::Broker for Service {
         &self,
         request: Request<proto::PeekRequest>,
     ) -> Result<Response<Answers<proto::TaskView>>, Status> {
-        let call = |broker, access, message| async move {
-            views::peek(&broker, &access, message).await
-        };
+        let call =
+            |broker, access, message| async move { views::peek(&broker, &access, message).await };
         self.answer(request, call).await.map(streamed)
     }
 

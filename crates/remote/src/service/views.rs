@@ -5,10 +5,10 @@ use tidegate_core::{Access, Broker, Error, ErrorKind, LeaseToken, Operation, Que
 
 use crate::proto;
 use crate::wire::lease::{settled_to, verdict_from};
+use crate::wire::queue_from;
 use crate::wire::spec::{spec_from, spec_to};
 use crate::wire::task::{enqueued_to, follow_up_from, id_from};
 use crate::wire::views::{filter_from, list_from, member_to, stats_to, view_to};
-use crate::wire::queue_from;
 
 const INSPECT: Operation = Operation::Inspect;
 const ADMINISTER: Operation = Operation::Administer;

@@ -287,14 +287,16 @@ impl Work {
         for batch in settles {
             let begun = self.shared.drain.enter();
             self.running.push(Box::pin(async move {
-                let settle = async |receiver: &Receiver, leases: &[_]| receiver.settle(leases).await;
+                let settle =
+                    async |receiver: &Receiver, leases: &[_]| receiver.settle(leases).await;
                 Done::Settled { steps: together(batch, settle).await, _begun: begun }
             }));
         }
         for batch in extends {
             let begun = self.shared.drain.enter();
             self.running.push(Box::pin(async move {
-                let extend = async |receiver: &Receiver, leases: &[_]| receiver.extend(leases).await;
+                let extend =
+                    async |receiver: &Receiver, leases: &[_]| receiver.extend(leases).await;
                 Done::Settled { steps: together(batch, extend).await, _begun: begun }
             }));
         }

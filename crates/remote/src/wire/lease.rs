@@ -62,7 +62,9 @@ pub(crate) fn verdict_from(verdict: Option<proto::Verdict>) -> Result<Verdict> {
         Kind::Retry(proto::Retry { after_us, error }) => {
             Verdict::Retry { after: duration(after_us), error }
         }
-        Kind::Release(proto::Release { after_us }) => Verdict::Release { after: duration(after_us) },
+        Kind::Release(proto::Release { after_us }) => {
+            Verdict::Release { after: duration(after_us) }
+        }
         Kind::DeadLetter(proto::DeadLetterVerdict { reason }) => Verdict::DeadLetter { reason },
     })
 }

@@ -58,7 +58,10 @@ fn dedup_from(dedup: proto::Dedup, doing: Operation) -> Result<Dedup> {
         Some(proto::dedup::Unique::WindowUs(window)) => Unique::Window(duration(window)),
         Some(proto::dedup::Unique::UntilDone(true)) => Unique::UntilDone,
         Some(proto::dedup::Unique::UntilDone(false)) | None => {
-            return Err(unreadable(doing, "a dedup key needs `window_us`, or `until_done` as true"));
+            return Err(unreadable(
+                doing,
+                "a dedup key needs `window_us`, or `until_done` as true",
+            ));
         }
     };
     Ok(Dedup { key, unique })

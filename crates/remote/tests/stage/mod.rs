@@ -104,10 +104,8 @@ impl Served {
             ..Options::new(dir)
         };
         let engine = tidegate_engine::open(options).await.map_err(io::Error::other)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let server = Server::new(engine.clone(), listen::Options::default());
         let (socket, listens) = (dir.join("socket"), server.clone());
         let listening = runtime.spawn(async move {
@@ -143,4 +141,3 @@ impl Drop for Served {
         }
     }
 }
-
