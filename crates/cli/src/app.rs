@@ -76,22 +76,32 @@ impl App {
                 "`memory:` lives and dies with one process, so what this command left there nobody \
                  would ever see",
             )
-            .with_help("use `embedded:PATH`; `bench` and `demo` alone run on `memory:`"));
+            .with_help("use `embedded:PATH`; `serve`, `bench` and `demo` alone run on `memory:`"));
         }
         if fresh == Fresh::Refuse {
             refuse_if_absent(&url)?;
         }
-        connect_with(&url, ConnectOptions::default()).await.map_err(|error| {
-            let unbuilt = error.kind() == ErrorKind::Unsupported;
-            let failure = Failure::from(error);
-            match block_of(&url).filter(|_| unbuilt) {
-                Some(block) => failure.with_help(format!(
-                    "`{block}` is not built yet; `tidegate config check` lists what is in force"
-                )),
-                None => failure,
-            }
-        })
+        connect(&url).await
     }
+
+    /// Connects to the broker that others will use through this process: it may be `memory:` too, which
+    /// lives as long as they can reach it. A data directory is made if it is missing.
+    pub(crate) async fn open_to_serve(&self, settings: &Settings) -> Result<Broker, Failure> {
+        connect(&self.url(settings)?).await
+    }
+}
+
+async fn connect(url: &str) -> Result<Broker, Failure> {
+    connect_with(url, ConnectOptions::default()).await.map_err(|error| {
+        let unbuilt = error.kind() == ErrorKind::Unsupported;
+        let failure = Failure::from(error);
+        match block_of(url).filter(|_| unbuilt) {
+            Some(block) => failure.with_help(format!(
+                "`{block}` is not built yet; `tidegate config check` lists what is in force"
+            )),
+            None => failure,
+        }
+    })
 }
 
 /// The block of the configuration that a broker needs.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::args::Bench;
-use crate::commands::{config, dlq, queue, send, task, work};
+use crate::commands::{config, dlq, queue, send, serve, task, work};
 use crate::demo::args::{Child, Demo};
 use crate::exit;
 
@@ -34,6 +34,7 @@ Examples:
   tidegate demo                                   watch it survive a kill -9
   tidegate send mail '{\"to\":\"ada@example.com\"}'   one task; the queue is made if missing
   tidegate work mail -- ./deliver.sh              run a program per task, payload on stdin
+  tidegate serve                                  the queues, for other programs and machines
   tidegate queue list                             what there is, and how much of it
   tidegate dlq redrive mail                       give the dead another chance
 
@@ -72,6 +73,7 @@ pub(crate) enum Command {
     Demo(Demo),
     Send(send::Send),
     Work(work::Work),
+    Serve(serve::Serve),
     Queue(queue::Queue),
     Task(task::Task),
     Dlq(dlq::Dlq),

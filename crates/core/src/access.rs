@@ -1,29 +1,31 @@
-//! Who may do what: rights on queues by the patterns of their names. What is not allowed is denied.
+//! Who may do what: the rights of a caller that a server lets in.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::limits::QUEUE_NAME_BYTES_MAX;
 use crate::name::QueueName;
 
-/// What one may do to a queue.
+/// What can be done to a queue, as far as rights tell it apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// Send tasks to it.
+    /// Enqueueing tasks.
     Send,
-    /// Receive from it, and settle and extend what was received.
+    /// Receiving tasks, and settling and extending their leases.
     Receive,
-    /// Look at it and at the tasks in it.
+    /// Looking at the queue and its tasks without taking any.
     Inspect,
-    /// Create, change, empty, pause and delete it, and redrive its dead.
+    /// Creating, changing, pausing, purging, redriving and deleting.
     Administer,
 }
 
 impl Action {
-    /// All there are.
+    /// All of them, in the order of their words.
     pub const ALL: [Self; 4] = [Self::Send, Self::Receive, Self::Inspect, Self::Administer];
 
-    /// The action as a word in configurations and errors.
+    /// Its word in files and errors: `send`, `receive`, `inspect`, `administer`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Send => "send",
@@ -40,98 +42,170 @@ impl fmt::Display for Action {
     }
 }
 
-/// Which queues are meant: a name in which `*` stands for any characters, none included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(String);
+impl FromStr for Action {
+    type Err = String;
 
-impl Pattern {
-    /// Checks `pattern`: a queue's name, or one with `*` in it.
-    pub fn new(pattern: impl Into<String>) -> Result<Self, String> {
-        let pattern = pattern.into();
-        // WHY: what is left without the stars must be what names are made of; it may start with a dot.
-        let name: String = pattern.replace('*', "").trim_start_matches('.').into();
-        if pattern.is_empty() {
-            return Err("a pattern of queues is empty; `*` means all".into());
-        }
-        if !name.is_empty() {
-            QueueName::new(&name).map_err(|why| format!("{pattern:?} matches no queue: {why}"))?;
-        }
-        Ok(Self(pattern))
-    }
-
-    /// Whether it means `queue`.
-    pub fn matches(&self, queue: &QueueName) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut left) = queue.as_str().strip_prefix(first) else { return false };
-        let mut parts: Vec<&str> = parts.collect();
-        let Some(last) = parts.pop() else { return left.is_empty() };
-        for part in parts {
-            let Some(at) = left.find(part) else { return false };
-            left = left.get(at + part.len()..).unwrap_or_default();
-        }
-        left.ends_with(last)
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|action| action.as_str() == word).ok_or_else(|| {
+            format!("{word:?} is no action; there are send, receive, inspect and administer")
+        })
     }
 }
 
-/// What may be done to which queues.
+/// Queue names, by what they look like: `*` stands for any run of characters, the empty one
+/// included; everything else for itself. `mail.*` are all names that begin with `mail.`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Checks `text`: 1 to 128 of `A-Z a-z 0-9 _ - .` and `*`. The error says which rule it breaks.
+    pub fn new(text: impl Into<String>) -> Result<Self, String> {
+        let text = text.into();
+        match broken_rule(&text) {
+            None => Ok(Self(text.into())),
+            Some(rule) => Err(format!("{text:?} is not a pattern of queue names: {rule}")),
+        }
+    }
+
+    /// Whether `queue` is one of the names it stands for.
+    pub fn matches(&self, queue: &QueueName) -> bool {
+        glob(self.0.as_bytes(), queue.as_str().as_bytes())
+    }
+
+    /// The pattern as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn broken_rule(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some("it is empty; `*` stands for all names".into());
+    }
+    if text.len() > QUEUE_NAME_BYTES_MAX {
+        return Some(format!("it has {} bytes, at most {QUEUE_NAME_BYTES_MAX} fit", text.len()));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*');
+    let stranger = text.chars().find(|c| !allowed(*c))?;
+    Some(format!("{stranger:?} is not allowed, only letters, digits, '_', '-', '.' and '*' are"))
+}
+
+/// Whether `name` is one that `pattern` stands for. Only the last star is ever tried again, so the
+/// work is at most the product of the two lengths.
+fn glob(mut pattern: &[u8], mut name: &[u8]) -> bool {
+    let mut last_star: Option<(&[u8], &[u8])> = None;
+    loop {
+        match (pattern, name) {
+            ([b'*', behind @ ..], _) => {
+                last_star = Some((behind, name));
+                pattern = behind;
+            }
+            ([p, ps @ ..], [n, ns @ ..]) if p == n => (pattern, name) = (ps, ns),
+            ([], []) => return true,
+            _ => {
+                let Some((behind, [_, shorter @ ..])) = last_star else { return false };
+                last_star = Some((behind, shorter));
+                (pattern, name) = (behind, shorter);
+            }
+        }
+    }
+}
+
+/// Some actions on some queues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Right {
-    /// The queues.
+    /// The queues it is about, those that do not exist yet included.
     pub queues: Pattern,
     /// What may be done to them.
     pub actions: Vec<Action>,
 }
 
-/// Somebody's rights. Cheap to clone.
+/// What a caller may do. What no right allows is denied. Cheap to clone.
+///
+/// ```
+/// # use tidegate_core::{Access, Action, Operation, Pattern, QueueName, Right};
+/// let rights = [Right { queues: Pattern::new("mail.*")?, actions: vec![Action::Send] }];
+/// let access = Access::of("shop", rights);
+/// let queue = QueueName::new("mail.welcome")?;
+/// assert!(access.require(Action::Send, &queue, Operation::Enqueue).is_ok());
+/// assert!(access.require(Action::Receive, &queue, Operation::Receive).is_err());
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
-pub struct Access(Option<Arc<Grant>>);
+pub struct Access(Grant);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Grant {
+    Full,
+    Rights(Arc<Named>),
+}
 
 #[derive(PartialEq, Eq)]
-struct Grant {
+struct Named {
     name: String,
     rights: Vec<Right>,
 }
 
 impl Access {
-    /// Everything may be done.
+    /// Everything, for callers that need no token.
     pub const fn full() -> Self {
-        Self(None)
+        Self(Grant::Full)
     }
 
-    /// What `rights` say may be done, and nothing else. `name` is whose rights they are, for errors and
-    /// logs.
-    pub fn of(name: impl Into<String>, rights: Vec<Right>) -> Self {
-        Self(Some(Arc::new(Grant { name: name.into(), rights })))
+    /// What `rights` allow together. `name` is that of the token in errors and logs; no secret.
+    pub fn of(name: impl Into<String>, rights: impl IntoIterator<Item = Right>) -> Self {
+        let named = Named { name: name.into(), rights: rights.into_iter().collect() };
+        Self(Grant::Rights(Arc::new(named)))
     }
 
-    /// Fails with `Denied` unless `action` may be done to `queue`.
-    pub fn require(&self, action: Action, queue: &QueueName, doing: Operation) -> Result<()> {
-        let Some(grant) = &self.0 else { return Ok(()) };
-        let mut rights = grant.rights.iter().filter(|right| right.queues.matches(queue));
-        if rights.any(|right| right.actions.contains(&action)) {
+    /// The name of the token; none where everything is allowed without one.
+    pub fn name(&self) -> Option<&str> {
+        match &self.0 {
+            Grant::Full => None,
+            Grant::Rights(named) => Some(&named.name),
+        }
+    }
+
+    /// Refuses `action` on `queue` unless a right allows it. The error is `Denied`, met while doing
+    /// `operation`, and names the token, the action and the queue. It is the same whether the queue
+    /// exists or not.
+    pub fn require(&self, action: Action, queue: &QueueName, operation: Operation) -> Result<()> {
+        let named = match &self.0 {
+            Grant::Full => return Ok(()),
+            Grant::Rights(named) => named,
+        };
+        if named.of(queue).any(|right| right.actions.contains(&action)) {
             return Ok(());
         }
-        let name = &grant.name;
-        let why =
-            format!("{name:?} has no right to `{action}` on it; grant it, or use another token");
-        Err(Error::new(ErrorKind::Denied, doing, why).on(queue))
+        let text = format!(
+            "the token {:?} lacks the right to {action} on {queue:?}; use another token, or add \
+             `{action}` to its rights on this queue",
+            named.name
+        );
+        Err(Error::new(ErrorKind::Denied, operation, text).on(queue))
     }
 
-    /// Whether anything at all may be done to `queue`.
+    /// Whether there is any right at all on `queue`: only then it is listed.
     pub fn sees(&self, queue: &QueueName) -> bool {
-        let Some(grant) = &self.0 else { return true };
-        let has_any = |right: &Right| !right.actions.is_empty() && right.queues.matches(queue);
-        grant.rights.iter().any(has_any)
+        match &self.0 {
+            Grant::Full => true,
+            Grant::Rights(named) => named.of(queue).any(|right| !right.actions.is_empty()),
+        }
     }
 }
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match self.name() {
             None => f.write_str("Access(full)"),
-            Some(grant) => write!(f, "Access({:?})", grant.name),
+            Some(name) => write!(f, "Access({name:?})"),
         }
+    }
+}
+
+impl Named {
+    fn of(&self, queue: &QueueName) -> impl Iterator<Item = &Right> {
+        self.rights.iter().filter(|right| right.queues.matches(queue))
     }
 }
 
@@ -139,59 +213,105 @@ impl fmt::Debug for Access {
 mod tests {
     use super::*;
 
-    fn name(name: &str) -> QueueName {
+    fn queue(name: &str) -> QueueName {
         QueueName::new(name).unwrap()
     }
 
+    fn right(queues: &str, actions: &[Action]) -> Right {
+        Right { queues: Pattern::new(queues).unwrap(), actions: actions.to_vec() }
+    }
+
+    fn may(access: &Access, action: Action, name: &str) -> bool {
+        access.require(action, &queue(name), Operation::Inspect).is_ok()
+    }
+
     #[test]
-    fn a_star_stands_for_any_characters() {
-        let matches =
-            |pattern: &str, queue: &str| Pattern::new(pattern).unwrap().matches(&name(queue));
-        for (pattern, queue) in [
-            ("*", "mail"),
-            ("mail", "mail"),
-            ("mail.*", "mail.welcome"),
-            ("*.dead", "mail.dead"),
-            ("a*b*c", "abc"),
-            ("a*b*c", "a-b-b-c"),
-            ("*a*", "a"),
-            ("mail**", "mail"),
-        ] {
-            assert!(matches(pattern, queue), "{pattern} {queue}");
-        }
-        for (pattern, queue) in [
-            ("mail", "mails"),
-            ("mail.*", "mail"),
-            ("*.dead", "mail.dead.letter"),
-            ("a*b*c", "acb"),
-            ("ab*ba", "aba"),
-            ("a*", "ba"),
-        ] {
-            assert!(!matches(pattern, queue), "{pattern} {queue}");
+    fn a_star_stands_for_any_run_of_characters() {
+        let cases = [
+            ("*", "mail", true),
+            ("mail", "mail", true),
+            ("mail", "mails", false),
+            ("mails", "mail", false),
+            ("mail.*", "mail.", true),
+            ("mail.*", "mail.a.b", true),
+            ("mail.*", "mail", false),
+            ("mail.*", "mailbox", false),
+            ("*.dead", "mail.dead", true),
+            ("*.dead", "mail.dead.letters", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbYbZ", false),
+            ("a**c", "ac", true),
+            ("*a*", "bab", true),
+            ("*aab", "aaab", true),
+            ("ab*ba", "aba", false),
+        ];
+        for (pattern, name, matches) in cases {
+            let found = Pattern::new(pattern).unwrap().matches(&queue(name));
+            assert_eq!(found, matches, "{pattern} and {name}");
         }
     }
 
     #[test]
-    fn a_pattern_that_no_name_fits_is_refused() {
-        assert!(Pattern::new("").unwrap_err().contains("`*` means all"));
+    fn many_stars_take_no_longer_than_the_product_of_the_lengths() {
+        let pattern = Pattern::new("a*".repeat(63) + "b").unwrap();
+        assert!(!pattern.matches(&queue(&"a".repeat(128))));
+    }
+
+    #[test]
+    fn patterns_keep_the_rules_of_names() {
+        assert!(Pattern::new("").unwrap_err().contains("it is empty"));
         assert!(Pattern::new("mail/*").unwrap_err().contains("'/'"));
-        assert!(Pattern::new("*.*").is_ok());
+        assert!(Pattern::new("x".repeat(129)).unwrap_err().contains("129 bytes"));
     }
 
     #[test]
-    fn what_is_not_allowed_is_denied() {
-        let queues = Pattern::new("mail.*").unwrap();
-        let access = Access::of("mailer", vec![Right { queues, actions: vec![Action::Send] }]);
-        let (mail, bills) = (name("mail.welcome"), name("bills"));
-        let send = |queue| access.require(Action::Send, queue, Operation::Enqueue);
-        assert!(send(&mail).is_ok());
-        let error = send(&bills).unwrap_err();
-        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Denied, false));
-        assert!(error.to_string().contains("\"mailer\" has no right to `send`"), "{error}");
-        let receive = access.require(Action::Receive, &mail, Operation::Receive);
-        assert_eq!(receive.unwrap_err().kind(), ErrorKind::Denied);
-        assert!(access.sees(&mail) && !access.sees(&bills));
-        assert!(Access::full().sees(&bills));
-        assert!(Access::full().require(Action::Administer, &bills, Operation::Administer).is_ok());
+    fn what_no_right_allows_is_denied() {
+        let access = Access::of(
+            "shop",
+            [right("mail.*", &[Action::Send]), right("mail.in", &[Action::Receive])],
+        );
+        assert!(may(&access, Action::Send, "mail.in"));
+        assert!(may(&access, Action::Receive, "mail.in"));
+        assert!(!may(&access, Action::Inspect, "mail.in"));
+        assert!(!may(&access, Action::Receive, "mail.out"));
+        assert!(!may(&access, Action::Send, "orders"));
+        assert!(!may(&Access::of("none", []), Action::Send, "mail.in"));
+    }
+
+    #[test]
+    fn full_access_may_do_everything() {
+        let access = Access::full();
+        assert!(Action::ALL.into_iter().all(|action| may(&access, action, "any")));
+        assert!(access.sees(&queue("any")));
+        assert_eq!(access.name(), None);
+    }
+
+    #[test]
+    fn a_denial_names_the_token_the_action_and_the_queue() {
+        let access = Access::of("shop", []);
+        let error = access.require(Action::Receive, &queue("mail"), Operation::Receive);
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(!error.is_retryable());
+        assert_eq!(
+            error.to_string(),
+            r#"receive from "mail": the token "shop" lacks the right to receive on "mail"; use another token, or add `receive` to its rights on this queue"#
+        );
+    }
+
+    #[test]
+    fn any_right_at_all_lets_a_queue_be_seen() {
+        let access = Access::of("shop", [right("mail.*", &[Action::Send]), right("none", &[])]);
+        assert!(access.sees(&queue("mail.in")));
+        assert!(!access.sees(&queue("orders")));
+        assert!(!access.sees(&queue("none")));
+    }
+
+    #[test]
+    fn actions_are_read_by_their_words() {
+        for action in Action::ALL {
+            assert_eq!(action.as_str().parse(), Ok(action));
+        }
+        assert!("write".parse::<Action>().unwrap_err().contains("send, receive, inspect"));
     }
 }

@@ -28,7 +28,7 @@ pub mod retry;
 pub mod routing;
 pub mod task;
 
-pub use access::Access;
+pub use access::{Access, Action, Pattern, Right};
 pub use admin::{Admin, DeadFilter};
 pub use atomic::{Atomic, FollowUp};
 pub use broker::{Broker, BrokerParts};

@@ -5,6 +5,7 @@ pub(crate) mod dlq;
 mod listing;
 pub(crate) mod queue;
 pub(crate) mod send;
+pub(crate) mod serve;
 pub(crate) mod task;
 pub(crate) mod work;
 
@@ -25,6 +26,7 @@ pub(crate) async fn run(app: App, command: Command) -> Result<Exit, Failure> {
         Command::Demo(args) => return demo::run(&app, args).await,
         Command::DemoChild(args) => demo::child::run(args).await?,
         Command::Bench(args) => bench::run(&app, args).await?,
+        Command::Serve(args) => serve::run(&app, args).await?,
         Command::Config(args) => config::run(&app, args)?,
         Command::Completions(args) => complete(&args),
         command => on_a_broker(&app, command).await?,

@@ -131,6 +131,12 @@ pub(crate) fn nearest(path: &str) -> Option<&'static str> {
     if far <= 3.max(path.len() / 3) { Some(known) } else { nearest_leaf(path) }
 }
 
+/// The one of `known` that is most like `word`, if one is near.
+pub(crate) fn nearest_of(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    let near = known.iter().map(|known| (distance(word, known), *known));
+    near.min_by_key(|(far, _)| *far).filter(|(far, _)| *far <= 3).map(|(_, known)| known)
+}
+
 /// A key of the right name in another block: `max_attempts` for `retry_policy.max_attempts`.
 fn nearest_leaf(path: &str) -> Option<&'static str> {
     let leaf = path.rsplit('.').next()?;

@@ -3,8 +3,10 @@
 mod blocks;
 mod environment;
 mod keys;
+mod node;
 mod problem;
 mod settings;
+pub(crate) mod tokens;
 mod value;
 mod yaml;
 

@@ -1,13 +1,12 @@
 //! A configuration file: YAML in, one value per key out, each with its place.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Location;
 
 use super::keys::{self, Key};
+use super::node::{Node, Tree};
 use super::problem::{Origin, Problem};
 use super::value::Value;
 
@@ -21,35 +20,32 @@ pub(crate) struct Setting {
 
 /// Reads the text of the file at `path`. The first thing that is wrong with it is the error.
 pub(crate) fn read(path: &Path, text: &str) -> Result<Vec<Setting>, Problem> {
-    let file = File { path, text };
-    if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
-        return Ok(Vec::new());
-    }
-    let root: Node = serde_saphyr::from_str(text).map_err(|error| file.not_yaml(&error))?;
+    let file = File { path, text, has_secrets: false };
     let mut settings = Vec::new();
-    file.walk("", root, &mut settings)?;
+    if let Some(root) = file.root()? {
+        file.walk("", root, &mut settings)?;
+    }
     Ok(settings)
 }
 
-/// A YAML node with its place.
-#[derive(Debug)]
-struct Node {
-    at: Location,
-    tree: Tree,
-}
-
-#[derive(Debug)]
-enum Tree {
-    Leaf(Value),
-    Map(Vec<(Spanned<String>, Node)>),
-}
-
-struct File<'a> {
-    path: &'a Path,
-    text: &'a str,
+/// A file that is read.
+pub(super) struct File<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
+    /// Whether none of its text may be shown.
+    pub(super) has_secrets: bool,
 }
 
 impl File<'_> {
+    /// What the file holds; none if it is empty but for comments.
+    pub(super) fn root(&self) -> Result<Option<Node>, Problem> {
+        let is_void = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+        if self.text.lines().all(is_void) {
+            return Ok(None);
+        }
+        serde_saphyr::from_str(self.text).map(Some).map_err(|error| self.not_yaml(&error))
+    }
+
     fn walk(&self, path: &str, node: Node, settings: &mut Vec<Setting>) -> Result<(), Problem> {
         match node.tree {
             Tree::Map(entries) if path.is_empty() || keys::is_block(path) => {
@@ -63,11 +59,15 @@ impl File<'_> {
                 Ok(())
             }
             Tree::Leaf(Value::Nothing) => Ok(()),
+            Tree::Leaf(_) | Tree::List(_) if path.is_empty() => {
+                Err(self.problem(node.at, "the file is not a map of blocks".to_owned()))
+            }
             Tree::Leaf(value) => {
-                let what = match path {
-                    "" => "the file is not a map of blocks".to_owned(),
-                    block => format!("`{block}` is a block of keys, but {value} stands there"),
-                };
+                let what = format!("`{path}` is a block of keys, but {value} stands there");
+                Err(self.problem(node.at, what))
+            }
+            Tree::List(_) => {
+                let what = format!("`{path}` is a block of keys, but a list stands there");
                 Err(self.problem(node.at, what))
             }
             Tree::Map(_) => {
@@ -94,13 +94,28 @@ impl File<'_> {
     }
 
     fn setting(&self, key: &'static Key, node: Node) -> Result<Setting, Problem> {
-        let Tree::Leaf(written) = node.tree else {
-            return Err(self.problem(node.at, format!("`{}` takes one value, not keys", key.path)));
-        };
-        let value = key
-            .read(written)
-            .map_err(|why| self.problem(node.at, format!("`{}`: {why}", key.path)))?;
-        Ok(Setting { key: key.path, value, origin: self.origin(node.at) })
+        let at = node.at;
+        let written = self.value(node, key)?;
+        let value =
+            key.read(written).map_err(|why| self.problem(at, format!("`{}`: {why}", key.path)))?;
+        Ok(Setting { key: key.path, value, origin: self.origin(at) })
+    }
+
+    fn value(&self, node: Node, key: &Key) -> Result<Value, Problem> {
+        let path = key.path;
+        match node.tree {
+            Tree::Leaf(value) => Ok(value),
+            Tree::Map(_) => {
+                Err(self.problem(node.at, format!("`{path}` takes one value, not keys")))
+            }
+            Tree::List(parts) => {
+                let part = |part: Node| match part.tree {
+                    Tree::Leaf(value) => Ok(value),
+                    _ => Err(self.problem(part.at, format!("`{path}`: a list holds values only"))),
+                };
+                parts.into_iter().map(part).collect::<Result<_, _>>().map(Value::List)
+            }
+        }
     }
 
     fn not_yaml(&self, error: &serde_saphyr::Error) -> Problem {
@@ -111,6 +126,9 @@ impl File<'_> {
                 self.problem(at, format!("duplicate key `{key}`"))
                     .with_help("keep one of the two; which one would count is anybody's guess")
             }
+            _ if self.has_secrets => self
+                .problem(at, "this is not YAML".to_owned())
+                .with_help("put a text with signs in it into quotes"),
             plain => {
                 let what = plain.to_string();
                 let what = what.split(" at line ").next().unwrap_or(&what).to_owned();
@@ -119,9 +137,11 @@ impl File<'_> {
         }
     }
 
-    fn problem(&self, at: Location, what: String) -> Problem {
+    /// Something wrong at a place.
+    pub(super) fn problem(&self, at: Location, what: String) -> Problem {
         let origin = self.origin(at);
-        Problem::at(&origin, what).shown_in(&origin, self.text)
+        let problem = Problem::at(&origin, what);
+        if self.has_secrets { problem } else { problem.shown_in(&origin, self.text) }
     }
 
     fn origin(&self, at: Location) -> Origin {
@@ -145,72 +165,5 @@ pub(crate) fn unknown(path: &str, problem: Problem) -> Problem {
     match keys::nearest(path) {
         Some(near) => problem.with_help(format!("did you mean `{near}`?")),
         None => problem.with_help("`tidegate config check --help` lists all keys"),
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Tree>::deserialize(deserializer)?;
-        Ok(Self { at: spanned.referenced, tree: spanned.value })
-    }
-}
-
-impl<'de> Deserialize<'de> for Tree {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TreeVisitor)
-    }
-}
-
-struct TreeVisitor;
-
-impl<'de> Visitor<'de> for TreeVisitor {
-    type Value = Tree;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value, a list or a block of keys")
-    }
-
-    fn visit_unit<E>(self) -> Result<Tree, E> {
-        Ok(Tree::Leaf(Value::Nothing))
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Tree, E> {
-        Ok(Tree::Leaf(Value::Flag(flag)))
-    }
-
-    fn visit_u64<E>(self, count: u64) -> Result<Tree, E> {
-        Ok(Tree::Leaf(Value::Count(count)))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Tree, E> {
-        let value = u64::try_from(number).map_or(Value::Factor(number as f64), Value::Count);
-        Ok(Tree::Leaf(value))
-    }
-
-    fn visit_f64<E>(self, factor: f64) -> Result<Tree, E> {
-        Ok(Tree::Leaf(Value::Factor(factor)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Tree, E> {
-        Ok(Tree::Leaf(Value::text(text)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tree, A::Error> {
-        let mut parts = Vec::new();
-        while let Some(part) = seq.next_element::<Tree>()? {
-            match part {
-                Tree::Leaf(value) => parts.push(value),
-                Tree::Map(_) => return Err(serde::de::Error::custom("a list holds values only")),
-            }
-        }
-        Ok(Tree::Leaf(Value::List(parts)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tree, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry::<Spanned<String>, Node>()? {
-            entries.push(entry);
-        }
-        Ok(Tree::Map(entries))
     }
 }

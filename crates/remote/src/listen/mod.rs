@@ -1,10 +1,12 @@
-//! Puts the service on a Unix socket or a TCP port.
+//! What listens: the service on a Unix socket and on TCP ports.
 //!
-//! What is not answered is refused before it is read: connections beyond their number, streams beyond
-//! theirs, headers and requests that are too long, callers without a token. `unix` and `tcp` listen,
-//! `admission` counts and knows who is at the other end, `tokens` are those who may come in.
+//! `door` lets connections in, `connection` ends them, `gate` asks every request for its token;
+//! `unix` and `tcp` are the two kinds of socket, `routes` is what is answered on them.
 
-mod admission;
+mod connection;
+mod door;
+mod gate;
+mod routes;
 mod tcp;
 mod tokens;
 mod unix;
@@ -16,65 +18,59 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_core::{Access, Broker};
-use tokio::net::UnixStream;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_stream::Stream;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::{Connected, Router, ServerTlsConfig};
+use tidegate_core::{Broker, Error, ErrorKind, Operation, Result};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::proto;
-use crate::proto::broker_server::BrokerServer;
 use crate::service::{Limits, Service};
-use admission::{Admission, Admitted};
+use door::{Door, Listen};
+use gate::Gate;
 
-pub use tcp::{ADDRESS_DEFAULT, Tcp};
-pub use tokens::{Token, Tokens};
+pub use tcp::{ADDRESS_DEFAULT, Tcp, Tls};
+pub use tokens::{Digest, SECRET_CHARS_MIN, TOKENS_MAX, Tokens};
 pub use unix::socket_path;
 
-/// What every listener of a server keeps to.
+/// The service whose health is told; the empty name is that of the server as a whole, which is the
+/// same.
+const HEALTH_OF: [&str; 2] = ["tidegate.v1.Broker", ""];
+/// How long connections have to close by themselves once everything is answered.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What a server allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// What one client may have under way.
     pub limits: Limits,
-    /// Connections at a time, on all listeners together. One more is closed at once.
+    /// Most connections of all sockets together. One more is closed at once.
     pub connections_max: usize,
-    /// Streams and calls at a time on one connection; more wait at the client.
+    /// Most calls and streams at once on a connection. More wait on the client's side.
     pub streams_max: u32,
-    /// How long a plain call may take.
+    /// A connection on which no call was let in for so long from its beginning is closed.
+    pub first_call_within: Duration,
+    /// How long a call may take until its answer begins. Streams begin at once and stay open.
     pub call_timeout: Duration,
 }
 
 impl Default for Options {
-    /// 1,024 connections with 1,024 streams each, and a minute for a plain call.
+    /// 1,024 connections with 1,024 streams each, 10 s for the first call, 60 s for a call.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
             connections_max: 1_024,
             streams_max: 1_024,
+            first_call_within: Duration::from_secs(10),
             call_timeout: Duration::from_secs(60),
         }
     }
 }
 
-/// The longest list of headers that is read, in bytes: a token of the longest kind, and room.
-const HEADER_BYTES_MAX: u32 = 16 << 10;
-/// A connection on which nothing was heard for so long is asked whether it is still there,
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// and closed if it does not answer in this time.
-const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
-/// How long a client may take to agree on encryption.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Bytes of requests that may be under way on one stream and on one connection. A stream of sends is
-/// bounded by its credit; this bounds what lies in memory before it is parsed.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
-/// How long connections may take to close when all their calls have ended.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// A broker that listens. Cheap to clone; clones are the same server.
+/// A server over a broker. Clones are the same server; when the last one is dropped it ends at once, as
+/// after [`Server::stop`] with no time.
+///
+/// Beside the service, `grpc.health.v1.Health` and `grpc.reflection.v1.ServerReflection` are answered:
+/// health to all, reflection to those with a token.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -83,148 +79,152 @@ pub struct Server {
 struct Shared {
     service: Service,
     options: Options,
-    admission: Arc<Admission>,
     health: HealthReporter,
-    end: watch::Sender<bool>,
-    listeners: Mutex<Vec<JoinHandle<()>>>,
+    seats: Arc<Semaphore>,
+    phase: watch::Sender<Phase>,
+    /// One task for each socket. `None` once the server was stopped.
+    sockets: Mutex<Option<JoinSet<()>>>,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Connections come and stay.
+    Open,
+    /// None come; those that are there close when their calls are over.
+    Closing,
+    /// None are left.
+    Cut,
+}
+
+impl Server {
+    /// A server that listens nowhere yet.
+    pub fn new(broker: Broker, options: Options) -> Self {
+        let shared = Shared {
+            service: Service::new(broker, options.limits),
+            health: HealthReporter::new(),
+            seats: Arc::new(Semaphore::new(options.connections_max)),
+            phase: watch::Sender::new(Phase::Open),
+            sockets: Mutex::new(Some(JoinSet::new())),
+            options,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Answers on a Unix socket at `path`, on the runtime of the caller. Whatever has the name is
+    /// replaced in one step; the file stays when the server ends. Only programs of the same user and of
+    /// root are let in, and they may do everything.
+    ///
+    /// # Errors
+    /// Those of making the socket; `InvalidInput` for a path that no socket's address holds.
+    pub async fn listen_unix(&self, path: &Path) -> io::Result<()> {
+        let listener = unix::listen_unix(path)?;
+        let routes = self.shared.routes(Gate::open()).map_err(io::Error::other)?;
+        let transport = routes::transport(&self.shared.options);
+        self.shared.serve(listener, transport, routes).await.map_err(io::Error::other)
+    }
+
+    /// Answers on a TCP port, on the runtime of the caller. Returns the address with the port that it is.
+    ///
+    /// # Errors
+    /// `Invalid` for an address that other machines reach, with neither tokens nor `insecure`; for one
+    /// that nothing can listen at; and for certificates and keys that cannot be used. `Unavailable` if
+    /// another program listens there, `Closed` after a stop.
+    pub async fn listen_tcp(&self, tcp: Tcp) -> Result<SocketAddr> {
+        tcp.check()?;
+        let Tcp { address, tokens, tls, insecure: _ } = tcp;
+        let transport = routes::transport(&self.shared.options);
+        let transport = match &tls {
+            None => transport,
+            Some(tls) => transport.tls_config(tls.config()).map_err(|error| {
+                let why =
+                    "the certificate and key cannot be used; both must be PEM, and belong together";
+                tcp::invalid(address, why).caused_by(error)
+            })?,
+        };
+        let listener = tcp::bind(address).await?;
+        let bound = listener.local_addr().map_err(|error| {
+            tcp::invalid(address, "the system does not tell where it listens").caused_by(error)
+        })?;
+        let routes = self.shared.routes(Gate::of(tokens))?;
+        self.shared.serve(listener, transport, routes).await?;
+        Ok(bound)
+    }
+
+    /// Ends the server. Its health is `NOT_SERVING` from now on, clients are told that the end is near,
+    /// nothing new begins; what has begun has until `timeout` to be answered. Then all connections are
+    /// closed. Returns whether all was answered.
+    ///
+    /// It can be called again while it waits, with a shorter time. Dropping it leaves the server as it
+    /// is then: stop it again, or drop it too.
+    pub async fn stop(&self, timeout: Duration) -> bool {
+        let shared = &self.shared;
+        shared.tell_health(ServingStatus::NotServing).await;
+        shared.service.drain();
+        let answered = tokio::time::timeout(timeout, shared.service.drained()).await.is_ok();
+        shared.phase.send_replace(Phase::Closing);
+        let mut sockets = shared.sockets().take().unwrap_or_default();
+        let closed = async { while sockets.join_next().await.is_some() {} };
+        if answered && tokio::time::timeout(GOODBYE, closed).await.is_err() {
+            tracing::debug!("some clients keep their connections; they are closed now");
+        }
+        shared.phase.send_replace(Phase::Cut);
+        answered
+    }
+}
+
+impl Shared {
+    fn routes(&self, gate: Gate) -> Result<tonic::service::Routes> {
+        let request_bytes_max = self.options.limits.request_bytes_max as usize;
+        routes::routes(self.service.clone(), self.health.clone(), gate, request_bytes_max)
+    }
+
+    async fn serve<L: Listen>(
+        &self,
+        listener: L,
+        mut transport: tonic::transport::Server,
+        routes: tonic::service::Routes,
+    ) -> Result<()> {
+        let door = Door {
+            seats: self.seats.clone(),
+            connections_max: self.options.connections_max,
+            first_call_within: self.options.first_call_within,
+            phase: self.phase.subscribe(),
+        };
+        let mut phase = self.phase.subscribe();
+        let closing = async move {
+            // An error is the end of the server.
+            let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
+        };
+        let connections = door::connections(listener, door);
+        let serving =
+            transport.add_routes(routes).serve_with_incoming_shutdown(connections, closing);
+        let spawned = self.sockets().as_mut().map(|sockets| {
+            sockets.spawn(async move {
+                if let Err(error) = serving.await {
+                    tracing::error!(%error, "a socket is served no longer");
+                }
+            });
+        });
+        let ended = || Error::new(ErrorKind::Closed, Operation::Open, "the server was stopped");
+        spawned.ok_or_else(ended)?;
+        self.tell_health(ServingStatus::Serving).await;
+        Ok(())
+    }
+
+    async fn tell_health(&self, status: ServingStatus) {
+        for name in HEALTH_OF {
+            self.health.set_service_status(name, status).await;
+        }
+    }
+
+    fn sockets(&self) -> std::sync::MutexGuard<'_, Option<JoinSet<()>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Server").field(&self.shared.service).finish()
     }
-}
-
-impl Server {
-    /// A server of `broker` that does not listen yet.
-    pub fn new(broker: Broker, options: Options) -> Self {
-        let service = Service::new(broker, options.limits);
-        let admission = Arc::new(Admission::new(options.connections_max));
-        let (health, _) = tonic_health::server::health_reporter();
-        let (end, listeners) = (watch::Sender::new(false), Mutex::default());
-        Self { shared: Arc::new(Shared { service, options, admission, health, end, listeners }) }
-    }
-
-    /// Listens on a Unix socket that only this user can reach, in the place of one that may be there:
-    /// the caller knows that nobody listens on it. Whoever connects may do all.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub async fn listen_unix(&self, path: &Path) -> io::Result<()> {
-        let incoming = unix::incoming(path, self.shared.admission.clone())?;
-        let access = |request: tonic::Request<()>| Ok(with(request, Access::full()));
-        self.serve::<UnixStream, _, _>(incoming, access, None).await
-    }
-
-    /// Listens on a TCP port, and tells which.
-    ///
-    /// # Errors
-    /// `PermissionDenied` for an address that others can reach, without tokens; those of the network;
-    /// `InvalidInput` for certificates that cannot be used.
-    pub async fn listen_tcp(&self, tcp: Tcp) -> io::Result<SocketAddr> {
-        tcp.check()?;
-        let Tcp { address, tokens, tls, insecure: _ } = tcp;
-        let (incoming, bound) = tcp::incoming(address, self.shared.admission.clone()).await?;
-        let tls = tls.map(|identity| ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE));
-        let access = move |request: tonic::Request<()>| match &tokens {
-            None => Ok(with(request, Access::full())),
-            Some(tokens) => tokens.access(request.metadata()).map(|access| with(request, access)),
-        };
-        self.serve(incoming, access, tls).await?;
-        Ok(bound)
-    }
-
-    async fn serve<I, S, A>(
-        &self,
-        incoming: S,
-        access: A,
-        tls: Option<ServerTlsConfig>,
-    ) -> io::Result<()>
-    where
-        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Connected + Unpin + Send + 'static,
-        S: Stream<Item = io::Result<Admitted<I>>> + Send + 'static,
-        A: FnMut(tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
-        let router = self.router(access, tls).await?;
-        let mut end = self.shared.end.subscribe();
-        let serving = tokio::spawn(async move {
-            let ended = async move {
-                // A server that is gone has ended too.
-                let _ = end.wait_for(|ended| *ended).await;
-            };
-            if let Err(error) = router.serve_with_incoming_shutdown(incoming, ended).await {
-                tracing::error!(%error, "a listener failed");
-            }
-        });
-        self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(serving);
-        Ok(())
-    }
-
-    /// The services that one listener offers.
-    async fn router<A>(&self, access: A, tls: Option<ServerTlsConfig>) -> io::Result<Router>
-    where
-        A: FnMut(tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
-        let Options { limits, connections_max: _, streams_max, call_timeout } = self.shared.options;
-        let mut builder = tonic::transport::Server::builder()
-            .timeout(call_timeout)
-            .max_concurrent_streams(streams_max)
-            .http2_max_header_list_size(HEADER_BYTES_MAX)
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
-        if let Some(tls) = tls {
-            let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
-            builder = builder.tls_config(tls).map_err(invalid)?;
-        }
-        let broker = BrokerServer::new(self.shared.service.clone())
-            .max_decoding_message_size(limits.request_bytes_max as usize)
-            .max_encoding_message_size(usize::MAX);
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(io::Error::other)?;
-        let health =
-            tonic_health::server::HealthService::from_health_reporter(self.shared.health.clone());
-        self.shared.health.set_serving::<BrokerServer<Service>>().await;
-        let health = tonic_health::pb::health_server::HealthServer::new(health);
-        Ok(builder
-            // WHY: whether the server is well is asked by those who have no token.
-            .add_service(health)
-            .add_service(InterceptedService::new(reflection, access.clone()))
-            .add_service(InterceptedService::new(broker, access)))
-    }
-
-    /// Ends: tells the clients, answers what has been asked, and closes all connections. What is not
-    /// answered after `patience` is cut off.
-    pub async fn stop(&self, patience: Duration) {
-        let Shared { service, health, end, listeners, .. } = &*self.shared;
-        health.set_not_serving::<BrokerServer<Service>>().await;
-        service.drain();
-        let drained = tokio::time::timeout(patience, service.drained()).await;
-        end.send_replace(true);
-        let ending = std::mem::take(&mut *listeners.lock().unwrap_or_else(PoisonError::into_inner));
-        let farewell = if drained.is_ok() { FAREWELL } else { Duration::ZERO };
-        let until = tokio::time::Instant::now() + farewell;
-        for mut listener in ending {
-            if tokio::time::timeout_at(until, &mut listener).await.is_err() {
-                listener.abort();
-            }
-        }
-    }
-}
-
-fn with(mut request: tonic::Request<()>, access: Access) -> tonic::Request<()> {
-    request.extensions_mut().insert(access);
-    request
 }

@@ -1,82 +1,130 @@
-//! Access tokens: who may come in, and what they may do.
+//! Access tokens: who sends which secret, and what that allows.
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
-use tidegate_core::Access;
-use tonic::Status;
-use tonic::metadata::MetadataMap;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use tidegate_core::{Access, Right};
 
-/// The shortest secret in characters: 96 bits of a random one in base64.
-const SECRET_CHARS_MIN: usize = 16;
+/// The shortest secret, in characters. WHY: nothing slows down those who try one after the other, so a
+/// secret must be longer than what can be tried.
+pub const SECRET_CHARS_MIN: usize = 16;
+/// Most tokens of a server: each call is compared with all of them.
+pub const TOKENS_MAX: usize = 1_000;
 
-/// One access token: the SHA-256 of its secret, and what it may do. The secret itself is not kept.
+/// The SHA-256 of a secret: what is kept in its place. Shows nothing in `Debug`.
+///
+/// It has no salt: it is meant for random secrets, which are in no table.
 #[derive(Clone)]
-pub struct Token {
-    digest: [u8; 32],
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// That of a secret of at least [`SECRET_CHARS_MIN`] visible ASCII characters, which is what a
+    /// header can carry. The error does not show it.
+    pub fn of(secret: &str) -> Result<Self, String> {
+        if secret.chars().count() < SECRET_CHARS_MIN {
+            return Err(format!("a secret has at least {SECRET_CHARS_MIN} characters"));
+        }
+        if !secret.chars().all(|c| c.is_ascii_graphic()) {
+            return Err("a secret has letters, digits and signs of ASCII alone, no blanks".into());
+        }
+        Ok(Self::presented(secret))
+    }
+
+    /// Reads 64 hexadecimal digits. The error does not show them.
+    pub fn from_hex(hex: &str) -> Result<Self, String> {
+        let wrong = || "a SHA-256 has 64 hexadecimal digits".to_owned();
+        let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
+        let digits = digits.ok_or_else(wrong)?;
+        let bytes =
+            digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte * 16 + digit));
+        let bytes: Vec<u8> = bytes.map(|byte| byte as u8).collect();
+        let is_whole = digits.len() == 64;
+        bytes.try_into().ok().filter(|_| is_whole).map(Self).ok_or_else(wrong)
+    }
+
+    /// As 64 hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn presented(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Takes the same time wherever they differ.
+    fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+/// The tokens that a server knows. Shows names and no secrets.
+#[derive(Clone, Default)]
+pub struct Tokens(Vec<Token>);
+
+#[derive(Clone)]
+struct Token {
+    name: String,
+    digest: Digest,
     access: Access,
 }
 
-impl Token {
-    /// A token by its secret.
-    ///
-    /// # Errors
-    /// What is wrong with the secret, without showing it.
-    pub fn of_secret(secret: &str, access: Access) -> Result<Self, String> {
-        if secret.chars().count() < SECRET_CHARS_MIN {
-            return Err(format!("a secret needs {SECRET_CHARS_MIN} characters or more"));
-        }
-        if !secret.chars().all(|c| c.is_ascii_graphic()) {
-            return Err("a secret has only letters, digits and signs, and no spaces".into());
-        }
-        Ok(Self::of_digest(Sha256::digest(secret).into(), access))
-    }
-
-    /// A token by the SHA-256 of its secret.
-    pub const fn of_digest(digest: [u8; 32], access: Access) -> Self {
-        Self { digest, access }
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Token").field(&self.access).finish()
-    }
-}
-
-/// All who may come in.
-#[derive(Debug)]
-pub struct Tokens(Vec<Token>);
-
 impl Tokens {
-    /// These and no others.
-    pub const fn new(tokens: Vec<Token>) -> Self {
-        Self(tokens)
+    /// None yet: nobody is let in.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a token. `name` is what it is called in logs and errors: 1 to 64 characters, none of them a
+    /// control character. The error says what is wrong: such a name, one that is there already, a
+    /// secret that is there already, or more than [`TOKENS_MAX`].
+    pub fn add(&mut self, name: &str, digest: Digest, rights: Vec<Right>) -> Result<(), String> {
+        if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
+            return Err("a token's name has 1 to 64 characters, and no control characters".into());
+        }
+        if self.0.len() == TOKENS_MAX {
+            return Err(format!("there are at most {TOKENS_MAX} tokens"));
+        }
+        if self.0.iter().any(|token| token.name == name) {
+            return Err(format!("there is a token {name:?} already; give each a name of its own"));
+        }
+        if let Some(same) = self.0.iter().find(|token| token.digest.is(&digest)) {
+            let other = &same.name;
+            return Err(format!("{name:?} has the secret of {other:?}; give each one of its own"));
+        }
+        let access = Access::of(name, rights);
+        self.0.push(Token { name: name.to_owned(), digest, access });
+        Ok(())
     }
 
     /// How many there are.
-    pub const fn count(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// What the caller may do who sent `metadata`.
-    pub(super) fn access(&self, metadata: &MetadataMap) -> Result<Access, Status> {
-        let header = metadata.get("authorization").and_then(|header| header.to_str().ok());
-        let Some(secret) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
-            let why = "this server asks for an access token: send `authorization: Bearer TOKEN`";
-            return Err(Status::unauthenticated(why));
-        };
-        let digest: [u8; 32] = Sha256::digest(secret).into();
-        // INVARIANT: compared with all of them in the same time, so that time tells nothing.
-        let mut found = None;
-        for token in &self.0 {
-            let is_it: Choice = token.digest.ct_eq(&digest);
-            if bool::from(is_it) {
-                found = Some(token.access.clone());
-            }
-        }
-        found.ok_or_else(|| Status::unauthenticated("this access token is not one of the server's"))
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What the secret that was presented allows; none if no token has it.
+    pub fn check(&self, secret: &str) -> Option<Access> {
+        let presented = Digest::presented(secret);
+        // WHY: compared with all: the time until the answer tells nothing about which it was.
+        let compared = self.0.iter().filter(|token| token.digest.is(&presented));
+        compared.last().map(|token| token.access.clone())
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|token| &token.name)).finish()
     }
 }
 
@@ -84,33 +132,67 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    fn metadata(authorization: &str) -> MetadataMap {
-        let mut metadata = MetadataMap::new();
-        metadata.insert("authorization", authorization.parse().unwrap());
-        metadata
+    const SECRET: &str = "a-secret-of-the-mailer";
+    /// Of `SECRET`, by sha256sum.
+    const HEX: &str = "d7a4cd72d8807b99051115a0b1b854dd81c8a2e8c48feb7bb613f7fd0ffa83bc";
+
+    fn tokens() -> Tokens {
+        let mut tokens = Tokens::new();
+        tokens.add("first", Digest::of("another-secret-of-16").unwrap(), Vec::new()).unwrap();
+        tokens.add("mailer", Digest::from_hex(HEX).unwrap(), Vec::new()).unwrap();
+        tokens
     }
 
     #[test]
-    fn only_a_token_that_is_known_comes_in() {
-        let token = |secret, name| Token::of_secret(secret, Access::of(name, vec![])).unwrap();
-        let tokens = Tokens::new(vec![
-            token("first-secret-0001", "first"),
-            token("second-secret-002", "second"),
-        ]);
-        let named = |header| tokens.access(&metadata(header)).map(|access| format!("{access:?}"));
-        assert_eq!(named("Bearer second-secret-002").unwrap(), "Access(\"second\")");
-        for wrong in ["Bearer second-secret-003", "Bearer ", "second-secret-002", "Basic x"] {
-            assert_eq!(named(wrong).unwrap_err().code(), tonic::Code::Unauthenticated);
+    fn a_secret_is_known_by_its_digest() {
+        assert_eq!(Digest::of(SECRET).unwrap().to_hex(), HEX);
+        let access = tokens().check(SECRET).unwrap();
+        assert_eq!(access.name(), Some("mailer"));
+        assert_eq!(tokens().check("another-secret-of-16").unwrap().name(), Some("first"));
+    }
+
+    #[test]
+    fn what_is_not_the_whole_secret_is_none() {
+        for wrong in ["", "a-secret-of-the-maile", "a-secret-of-the-mailer ", HEX] {
+            assert!(tokens().check(wrong).is_none(), "{wrong:?}");
         }
-        assert!(tokens.access(&MetadataMap::new()).is_err());
+        assert!(Tokens::new().check(SECRET).is_none());
     }
 
     #[test]
-    fn a_secret_that_is_easy_to_guess_is_refused_and_none_is_shown() {
-        let refused = |secret: &str| Token::of_secret(secret, Access::full()).unwrap_err();
-        assert!(refused("hunter2").contains("16 characters"));
-        assert!(refused("sixteen letters and a space").contains("no spaces"));
-        let token = Token::of_secret("hunter2-hunter2-hunter2", Access::full()).unwrap();
-        assert!(!format!("{token:?}").contains("hunter2"));
+    fn weak_and_unsendable_secrets_are_refused_without_being_shown() {
+        for secret in
+            ["hunter2", "hunter2-hunter2\n", "hunter2 hunter2 hunter2", "hünter2-hunter2-"]
+        {
+            let refused = Digest::of(secret).unwrap_err();
+            assert!(!refused.contains("nter2"), "{refused}");
+        }
+        assert!(Digest::of("0123456789abcdef").is_ok());
+    }
+
+    #[test]
+    fn a_digest_is_read_whole_or_not_at_all() {
+        assert_eq!(Digest::from_hex(&HEX.to_uppercase()).unwrap().to_hex(), HEX);
+        for wrong in ["", "abc", &HEX[1..], &format!("{HEX}00"), &HEX.replace('a', "g")] {
+            assert!(Digest::from_hex(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_and_secrets_stand_for_one_token_each() {
+        let mut tokens = tokens();
+        let mut add = |name: &str, secret: &str| {
+            tokens.add(name, Digest::of(secret).unwrap(), Vec::new()).unwrap_err()
+        };
+        assert!(add("mailer", "some-other-secret").contains("a token \"mailer\" already"));
+        assert!(add("second", SECRET).contains("has the secret of \"mailer\""));
+        assert!(add("", "some-other-secret").contains("1 to 64"));
+        assert!(add("a\nb", "some-other-secret").contains("control"));
+    }
+
+    #[test]
+    fn nothing_shows_a_digest() {
+        assert_eq!(format!("{:?}", tokens()), r#"["first", "mailer"]"#);
+        assert_eq!(format!("{:?}", Digest::of(SECRET).unwrap()), "Digest(..)");
     }
 }

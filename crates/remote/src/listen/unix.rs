@@ -1,87 +1,159 @@
-//! A Unix socket that one user can reach.
+//! The Unix socket: for the programs of the same user, and for root.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use super::admission::{Admission, Admitted};
+use super::door::Listen;
 
-/// The longest path of a socket in bytes: `sun_path` of `sockaddr_un` has 108, one of them zero.
-const PATH_BYTES_MAX: usize = 107;
-/// Only its owner may connect.
-const OWNER_ONLY: u32 = 0o600;
+/// Longest path of a socket in bytes: what `sockaddr_un` holds, less the zero behind it.
+const PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
 
-/// A path by which the system can reach a socket. One that is too long for it goes through the
-/// directory, which must stay open for as long as the path is used.
+/// Puts a socket at `path` that only its user and root can connect to, in the place of whatever socket
+/// or file has the name. INVARIANT: called by the process that holds the lock of the data beside it,
+/// so that nobody else listens there.
+pub(super) fn listen_unix(path: &Path) -> io::Result<UnixListener> {
+    let temporary = temporary(path)?;
+    let listening = listen_at(&temporary);
+    // WHY: renamed over the old name. To unlink it first would leave a moment without a socket, and to
+    // bind where a link lies would follow it.
+    let put = listening.and_then(|listener| fs::rename(&temporary, path).map(|()| listener));
+    put.inspect_err(|_| {
+        // What failed is told; a name left behind is the smaller evil.
+        let _ = fs::remove_file(&temporary);
+    })
+}
+
+fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    let (_dir, short) = socket_path(path)?;
+    let socket = UnixSocket::new_stream()?;
+    // WHY: the mode of the new file is the socket's, on Linux. Elsewhere this may fail; nobody can
+    // connect before the socket listens, and by then the mode is set by its name.
+    let _ = rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600));
+    socket.bind(&short)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)
+}
+
+/// A name beside `path` that nobody has.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
+    let name = path.file_name().ok_or_else(no_file)?;
+    let mut temporary = name.to_owned();
+    temporary.push(format!(".{:08x}", fastrand::u32(..)));
+    Ok(path.with_file_name(temporary))
+}
+
+/// `path`, or a shorter way to it where it is longer than an address holds. The way is good while the
+/// directory that comes with it is open.
 ///
 /// # Errors
-/// Those of opening the directory.
-pub fn socket_path(path: &Path) -> io::Result<(Option<fs::File>, PathBuf)> {
+/// `InvalidInput` where there is no shorter way: the name alone is too long, or the system is not Linux.
+pub fn socket_path(path: &Path) -> io::Result<(Option<File>, PathBuf)> {
     if path.as_os_str().len() <= PATH_BYTES_MAX {
         return Ok((None, path.to_owned()));
     }
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a socket needs a name"));
-    };
-    let dir = fs::File::open(dir)?;
-    let through = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
-    Ok((Some(dir), through.join(name)))
-}
-
-/// Listens at `path` and hands out those who connect and may.
-pub(super) fn incoming(
-    path: &Path,
-    admission: Arc<Admission>,
-) -> io::Result<impl Stream<Item = io::Result<Admitted<UnixStream>>> + Send + use<>> {
-    let listener = bind(path)?;
-    let admit = move |connection: io::Result<UnixStream>| {
-        let admission = admission.clone();
-        async move {
-            match connection {
-                Ok(connection) if is_ours(&connection) => admission.admit(connection).map(Ok),
-                Ok(_) => None,
-                Err(error) => Some(Err(error)),
-            }
+    let dir = path.parent().filter(|_| cfg!(target_os = "linux"));
+    if let (Some(dir), Some(name)) = (dir, path.file_name()) {
+        let dir = File::open(dir)?;
+        let number = std::os::fd::AsRawFd::as_raw_fd(&dir);
+        let short = Path::new("/proc/self/fd").join(number.to_string()).join(name);
+        if short.as_os_str().len() <= PATH_BYTES_MAX {
+            return Ok((Some(dir), short));
         }
-    };
-    Ok(UnixListenerStream::new(listener).filter_map(admit))
+    }
+    let why = format!("a socket's path has at most {PATH_BYTES_MAX} bytes: {}", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }
 
-/// Binds a new socket and puts it in the place of one that may be there.
-///
-/// INVARIANT: it is made under a name of its own, and renamed when nobody but the owner can connect:
-/// the name shows the old socket or the new one, never one that is open to others, and a link at that
-/// name is replaced and not followed.
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    let fresh = path.with_extension(format!("{}", std::process::id()));
-    let (_dir, reachable) = socket_path(&fresh)?;
-    match fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+impl Listen for UnixListener {
+    type Io = UnixStream;
+
+    async fn accept(&self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = UnixListener::accept(self).await?;
+        let peer = stream.peer_cred()?.uid();
+        let own = rustix::process::geteuid().as_raw();
+        if may_enter(peer, own) {
+            return Ok(Some(stream));
+        }
+        tracing::warn!(peer, "another user's program was not let in to the socket");
+        Ok(None)
     }
-    let listener = UnixListener::bind(&reachable)?;
-    let placed = fs::set_permissions(&fresh, fs::Permissions::from_mode(OWNER_ONLY))
-        .and_then(|()| fs::rename(&fresh, path));
-    if placed.is_err() {
-        // WHY: what could not be put in its place is of no use.
-        let _ = fs::remove_file(&fresh);
-    }
-    placed.map(|()| listener)
 }
 
-/// Whether the process at the other end belongs to this user, or to root.
-fn is_ours(connection: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    let is_ours = connection.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0);
-    if !is_ours {
-        tracing::warn!("another user's process was turned away from the socket");
+/// WHY: the file's mode says the same; a socket that was opened before, or passed on, says nothing.
+const fn may_enter(peer: u32, own: u32) -> bool {
+    peer == own || peer == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
     }
-    is_ours
+
+    async fn is_answered(listener: &UnixListener, path: &Path) -> bool {
+        let (_dir, short) = socket_path(path).unwrap();
+        let (accepted, connected) =
+            tokio::join!(Listen::accept(listener), UnixStream::connect(short));
+        connected.unwrap();
+        accepted.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_user_and_nothing_else_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = listen_unix(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(is_answered(&listener, &path).await);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("socket"), dir.path().join("precious"));
+        drop(listen_unix(&path).unwrap());
+        let listener = listen_unix(&path).unwrap();
+        assert!(is_answered(&listener, &path).await);
+        fs::write(&other, "kept").unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(&other, &path).unwrap();
+        let listener = listen_unix(&path).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "kept");
+        assert!(is_answered(&listener, &path).await);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_no_address_holds_is_reached_another_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(100)).join("e".repeat(100));
+        fs::create_dir_all(&deep).unwrap();
+        let path = deep.join("socket");
+        let listener = listen_unix(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(is_answered(&listener, &path).await);
+        let too_long = listen_unix(&deep.join("n".repeat(100))).unwrap_err();
+        assert_eq!(too_long.kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_the_same_user_and_root_may_enter() {
+        assert!(may_enter(1_000, 1_000));
+        assert!(may_enter(0, 1_000));
+        assert!(!may_enter(1_001, 1_000));
+        assert!(!may_enter(1_000, 0));
+    }
 }

@@ -116,7 +116,7 @@ impl Served {
                 }
                 Over::Tcp => {
                     let free = Tcp::open(SocketAddr::from(([127, 0, 0, 1], 0)));
-                    let bound = listens.listen_tcp(free).await?;
+                    let bound = listens.listen_tcp(free).await.map_err(io::Error::other)?;
                     Ok::<_, io::Error>(Target::tcp(bound.to_string()))
                 }
             }

@@ -1,0 +1,222 @@
+//! The file of access tokens: a list of names, secrets and rights.
+//!
+//! What is wrong with it is told by its place alone: no line of the file is shown.
+
+use std::path::Path;
+
+use serde_saphyr::Location;
+use tidegate::{Action, Pattern, Right};
+use tidegate_remote::listen::{Digest, Tokens};
+
+use super::keys::nearest_of;
+use super::node::{Node, Tree};
+use super::problem::Problem;
+use super::value::Value;
+use super::yaml::File;
+
+/// Reads the file at `path`. The first thing that is wrong with it is the error.
+pub(crate) fn load(path: &Path) -> Result<Tokens, Problem> {
+    let text = std::fs::read_to_string(path).map_err(|error| Problem::unreadable(path, &error))?;
+    read(path, &text)
+}
+
+fn read(path: &Path, text: &str) -> Result<Tokens, Problem> {
+    let file = File { path, text, has_secrets: true };
+    let nobody = |at| {
+        file.problem(at, "there are no tokens in it, so nobody could come in".to_owned())
+            .with_help("`tidegate serve token NAME` makes one")
+    };
+    let root = file.root()?.ok_or_else(|| nobody(Location::UNKNOWN))?;
+    let at = root.at;
+    let mut tokens = Tokens::new();
+    for entry in file.list(root, "the file is not a list of tokens; begin each with `- name:`")? {
+        file.token(entry, &mut tokens)?;
+    }
+    if tokens.is_empty() { Err(nobody(at)) } else { Ok(tokens) }
+}
+
+impl File<'_> {
+    fn token(&self, entry: Node, tokens: &mut Tokens) -> Result<(), Problem> {
+        let at = entry.at;
+        let [name, sha256, secret, rights] =
+            self.fields(entry, "a token", ["name", "sha256", "secret", "rights"])?;
+        let name = self.text(self.needed(name, at, "a token", "name")?, "name")?;
+        let digest = self.digest(at, sha256, secret)?;
+        let rights = self.needed(rights, at, "a token", "rights")?;
+        let rights = self.list(rights, "`rights` is a list; begin each with `- queues:`")?;
+        let rights: Result<_, _> = rights.into_iter().map(|right| self.right(right)).collect();
+        tokens.add(&name, digest, rights?).map_err(|why| self.problem(at, why))
+    }
+
+    fn digest(
+        &self,
+        at: Location,
+        sha256: Option<Node>,
+        secret: Option<Node>,
+    ) -> Result<Digest, Problem> {
+        let (node, key) = match (sha256, secret) {
+            (Some(node), None) => (node, "sha256"),
+            (None, Some(node)) => (node, "secret"),
+            _ => {
+                let what = "a token has either `sha256`, the hash of its secret, or `secret`";
+                return Err(self.problem(at, what.to_owned()));
+            }
+        };
+        let at = node.at;
+        let text = self.text(node, key)?;
+        let digest = if key == "secret" { Digest::of(&text) } else { Digest::from_hex(&text) };
+        digest.map_err(|why| self.problem(at, format!("`{key}`: {why}")))
+    }
+
+    fn right(&self, entry: Node) -> Result<Right, Problem> {
+        let at = entry.at;
+        let [queues, actions] = self.fields(entry, "a right", ["queues", "actions"])?;
+        let queues = self.needed(queues, at, "a right", "queues")?;
+        let place = queues.at;
+        let queues = Pattern::new(self.text(queues, "queues")?)
+            .map_err(|why| self.problem(place, format!("`queues`: {why}")))?;
+        let actions = self.needed(actions, at, "a right", "actions")?;
+        let actions = self.list(actions, "`actions` is a list, such as `[send, receive]`")?;
+        let actions: Result<_, _> = actions.into_iter().map(|action| self.action(action)).collect();
+        Ok(Right { queues, actions: actions? })
+    }
+
+    fn action(&self, node: Node) -> Result<Action, Problem> {
+        let at = node.at;
+        let word = self.text(node, "actions")?;
+        word.parse().map_err(|why| {
+            let problem = self.problem(at, format!("`actions`: {why}"));
+            did_you_mean(problem, nearest_of(&word, &Action::ALL.map(Action::as_str)))
+        })
+    }
+
+    /// The values of a map's keys, of which there are these and no others.
+    fn fields<const N: usize>(
+        &self,
+        node: Node,
+        what: &str,
+        known: [&'static str; N],
+    ) -> Result<[Option<Node>; N], Problem> {
+        let words = known.map(|key| format!("`{key}`")).join(", ");
+        let Tree::Map(entries) = node.tree else {
+            return Err(self.problem(node.at, format!("{what} has the keys {words}")));
+        };
+        let mut values = [const { None }; N];
+        for (name, value) in entries {
+            let place = known.iter().zip(&mut values).find(|(key, _)| **key == name.value);
+            let Some((_, place)) = place else {
+                let what = format!("unknown key `{}`: {what} has {words}", name.value);
+                let problem = self.problem(name.referenced, what);
+                return Err(did_you_mean(problem, nearest_of(&name.value, &known)));
+            };
+            *place = Some(value);
+        }
+        Ok(values)
+    }
+
+    fn needed(
+        &self,
+        value: Option<Node>,
+        at: Location,
+        what: &str,
+        key: &str,
+    ) -> Result<Node, Problem> {
+        value.ok_or_else(|| self.problem(at, format!("{what} needs `{key}`")))
+    }
+
+    fn list(&self, node: Node, otherwise: &str) -> Result<Vec<Node>, Problem> {
+        match node.tree {
+            Tree::List(parts) => Ok(parts),
+            Tree::Leaf(_) | Tree::Map(_) => Err(self.problem(node.at, otherwise.to_owned())),
+        }
+    }
+
+    fn text(&self, node: Node, key: &str) -> Result<String, Problem> {
+        match node.tree {
+            Tree::Leaf(Value::Text(text)) => Ok(text),
+            _ => Err(self.problem(node.at, format!("`{key}` is not a text; put it in quotes"))),
+        }
+    }
+}
+
+fn did_you_mean(problem: Problem, near: Option<&str>) -> Problem {
+    match near {
+        Some(near) => problem.with_help(format!("did you mean `{near}`?")),
+        None => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate::{Operation, QueueName};
+
+    const GOOD: &str = r#"
+# Who may come in.
+- name: mailer
+  secret: hunter2-hunter2-hunter2
+  rights:
+    - queues: "mail.*"
+      actions: [send, receive]
+- name: watcher
+  sha256: "0000000000000000000000000000000000000000000000000000000000000000"
+  rights:
+    - {queues: "*", actions: [inspect]}
+"#;
+
+    /// What is wrong with the file, with its help.
+    fn wrong(text: &str) -> String {
+        let problem = read(Path::new("tokens.yaml"), text).unwrap_err();
+        let report = format!("{:?}", miette::Report::new(problem));
+        assert!(!report.contains("hunter2"), "{report}");
+        report.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[track_caller]
+    fn refuses(before: &str, after: &str, told: &[&str]) {
+        assert!(GOOD.contains(before), "{before}");
+        let report = wrong(&GOOD.replacen(before, after, 1));
+        for told in told {
+            assert!(report.contains(told), "{told:?} is not in {report}");
+        }
+    }
+
+    #[test]
+    fn a_secret_gets_the_rights_that_stand_beside_it() {
+        let tokens = read(Path::new("tokens.yaml"), GOOD).unwrap();
+        assert_eq!(tokens.len(), 2);
+        let access = tokens.check("hunter2-hunter2-hunter2").unwrap();
+        let queue = QueueName::new("mail.in").unwrap();
+        assert!(access.require(Action::Receive, &queue, Operation::Receive).is_ok());
+        assert!(access.require(Action::Inspect, &queue, Operation::Inspect).is_err());
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_its_place_and_the_nearest() {
+        refuses("secret:", "secrte:", &["tokens.yaml:4:3", "`secrte`", "did you mean `secret`?"]);
+        refuses("queues:", "queue:", &["tokens.yaml:6:7", "`queue`", "did you mean `queues`?"]);
+        refuses("[send,", "[sent,", &["tokens.yaml:7:17", "\"sent\"", "did you mean `send`?"]);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_told_with_its_place() {
+        refuses("- name: mailer\n  secret", "- secret", &["tokens.yaml:3:3", "needs `name`"]);
+        refuses("  secret: hunter2-hunter2-hunter2\n", "", &["either `sha256`", "or `secret`"]);
+        refuses("hunter2-hunter2-hunter2", "hunter2", &["tokens.yaml:4:11", "16 characters"]);
+        refuses("hunter2-hunter2-hunter2", "[hunter2]", &["tokens.yaml:4:11", "not a text"]);
+        refuses("hunter2-hunter2-hunter2", "*hunter2", &["tokens.yaml:4:11", "not YAML"]);
+        refuses("\"0000", "\"000", &["tokens.yaml:9:11", "64 hexadecimal digits"]);
+        refuses("\"mail.*\"", "\"mail/*\"", &["tokens.yaml:6:15", "'/'"]);
+        refuses("[send, receive]", "send", &["tokens.yaml:7:16", "is a list"]);
+        refuses("watcher", "mailer", &["tokens.yaml:8:3", "a token \"mailer\" already"]);
+        refuses("name: watcher", "name: x\n  name: y", &["duplicate key `name`"]);
+    }
+
+    #[test]
+    fn a_file_that_lets_nobody_in_is_refused() {
+        for empty in ["", "# nothing\n", "[]\n"] {
+            assert!(wrong(empty).contains("`tidegate serve token NAME` makes one"));
+        }
+        assert!(wrong("tokens: []\n").contains("begin each with `- name:`"));
+    }
+}

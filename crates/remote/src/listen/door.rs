@@ -1,0 +1,196 @@
+//! The loop that lets connections in, as many as there are seats.
+
+use std::io::{self, ErrorKind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Sleep, sleep};
+
+use super::Phase;
+use super::connection::Connection;
+
+/// How often connections that were closed for want of seats are told in the log, and how long nothing
+/// is accepted after the operating system refused to.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A socket that connections come from.
+pub(super) trait Listen: Send + Sync + 'static {
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection; none if one came that is not let in. Dropping it loses none.
+    fn accept(&self) -> impl Future<Output = io::Result<Option<Self::Io>>> + Send;
+}
+
+/// What a connection needs to be let in.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// Those of the whole server.
+    pub(super) seats: Arc<Semaphore>,
+    pub(super) connections_max: usize,
+    pub(super) first_call_within: Duration,
+    pub(super) phase: watch::Receiver<Phase>,
+}
+
+/// The connections that are let in, without end.
+pub(super) fn connections<L: Listen>(
+    listener: L,
+    door: Door,
+) -> impl Stream<Item = io::Result<Connection<L::Io>>> + Send {
+    let turned_away = TurnedAway { count: 0, tell: None, most: door.connections_max };
+    stream::unfold((listener, door, turned_away), |(listener, door, mut turned_away)| async move {
+        let next = door.next(&listener, &mut turned_away).await;
+        Some((Ok(next), (listener, door, turned_away)))
+    })
+}
+
+impl Door {
+    async fn next<L: Listen>(&self, listener: &L, away: &mut TurnedAway) -> Connection<L::Io> {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = away.is_due() => {
+                    away.tell();
+                    continue;
+                }
+            };
+            match accepted {
+                Ok(Some(io)) => match self.seats.clone().try_acquire_owned() {
+                    Ok(seat) => {
+                        let phase = self.phase.clone();
+                        return Connection::new(io, seat, self.first_call_within, phase);
+                    }
+                    Err(_) => away.add(),
+                },
+                Ok(None) => {}
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "connections cannot be accepted; trying again in 1 s");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether it is about the connection that came, not about the socket it came from.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected)
+}
+
+/// Connections that were closed for want of seats and not told yet.
+struct TurnedAway {
+    count: u64,
+    tell: Option<Pin<Box<Sleep>>>,
+    most: usize,
+}
+
+impl TurnedAway {
+    fn add(&mut self) {
+        self.count += 1;
+        self.tell.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
+    }
+
+    async fn is_due(&mut self) {
+        match &mut self.tell {
+            Some(tell) => tell.await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn tell(&mut self) {
+        let (count, most) = (self.count, self.most);
+        tracing::warn!(
+            "{count} connections were closed at once: {most} are open, the most there may be"
+        );
+        (self.count, self.tell) = (0, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::{FutureExt, StreamExt};
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    use super::*;
+
+    /// Hands out the ends it was given, then waits for ever.
+    struct Ends(Mutex<Vec<io::Result<Option<DuplexStream>>>>);
+
+    impl Listen for Ends {
+        type Io = DuplexStream;
+
+        async fn accept(&self) -> io::Result<Option<DuplexStream>> {
+            let next = self.0.lock().unwrap().pop();
+            match next {
+                Some(next) => next,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn door(seats: usize) -> (Door, watch::Sender<Phase>) {
+        let (sender, phase) = watch::channel(Phase::Open);
+        let door = Door {
+            seats: Arc::new(Semaphore::new(seats)),
+            connections_max: seats,
+            first_call_within: Duration::from_secs(10),
+            phase,
+        };
+        (door, sender)
+    }
+
+    fn ends(count: usize) -> (Vec<DuplexStream>, Ends) {
+        let (theirs, ours): (Vec<_>, Vec<_>) = (0..count).map(|_| duplex(64)).unzip();
+        (theirs, Ends(Mutex::new(ours.into_iter().rev().map(|end| Ok(Some(end))).collect())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_the_seats_a_connection_is_closed_at_once() {
+        let (door, _phase) = door(2);
+        let seats = door.seats.clone();
+        let (mut theirs, ends) = ends(3);
+        let mut connections = Box::pin(connections(ends, door));
+        let first = connections.next().await.unwrap();
+        let _second = connections.next().await.unwrap();
+        assert!(connections.next().now_or_never().is_none());
+        assert_eq!(theirs[2].read(&mut [0]).await.unwrap(), 0);
+        drop(first);
+        assert_eq!(seats.available_permits(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_system_refuses_is_tried_again() {
+        let (door, _phase) = door(2);
+        let (_theirs, ends) = ends(1);
+        ends.0.lock().unwrap().push(Err(io::Error::other("too many open files")));
+        ends.0.lock().unwrap().push(Ok(None));
+        ends.0.lock().unwrap().push(Err(ErrorKind::ConnectionReset.into()));
+        let mut connections = Box::pin(connections(ends, door));
+        assert!(connections.next().await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_call_ends_and_so_do_all_when_they_are_cut() {
+        let (door, phase) = door(2);
+        let (_theirs, ends) = ends(2);
+        let mut connections = Box::pin(connections(ends, door));
+        let mut silent = connections.next().await.unwrap().unwrap();
+        let ended = silent.read(&mut [0]).await.unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::ConnectionAborted);
+        let mut cut = connections.next().await.unwrap().unwrap();
+        let mut buf = [0];
+        let mut read = Box::pin(cut.read(&mut buf));
+        assert!((&mut read).now_or_never().is_none());
+        phase.send_replace(Phase::Closing);
+        assert!((&mut read).now_or_never().is_none());
+        phase.send_replace(Phase::Cut);
+        assert_eq!(read.await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    }
+}
