@@ -1,8 +1,6 @@
 //! What the log says that a power cut has partly taken. Nothing syncs here but the tests themselves,
 //! and the cut is made by hand: zeros in place of what the disk never got.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use futures_lite::future::{block_on, poll_once};
@@ -76,9 +74,9 @@ fn fill_and_give_up(driver: &EngineDriver) -> Position {
 /// The power cut takes the rest of a segment, and nothing of the next one.
 fn cut(dir: &TempDir, from: Position) {
     let path = segment_path(&dir.path().join("log"), from.segment());
-    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let file = RealDisk.open(&path).unwrap();
     let lost = vec![0; (SEGMENT_BYTES - from.offset()) as usize];
-    file.write_all_at(&lost, u64::from(from.offset())).unwrap();
+    file.write_at(&lost, u64::from(from.offset())).unwrap();
 }
 
 /// A frame beyond the log's end is erased. What was given up on its word would be missed by the open
