@@ -21,6 +21,8 @@ pub(crate) struct TestArgs {
 const FUZZ_SECONDS: u64 = 10;
 /// Runs of `kills` in the tests. `cargo xtask kills` does more.
 const KILL_RUNS: u64 = 24;
+/// Of those, runs with several processes on one directory.
+const SHARED_KILL_RUNS: u64 = 10;
 
 /// Seeds of `simulate` in the tests. `cargo xtask simulate` does more.
 const SIMULATED_SEEDS: u64 = 10_000;
@@ -46,7 +48,8 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
     if !args.quick {
         stages.extend([
             suite("conformance: teeth", 6.0, Suite::Teeth),
-            Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS)),
+            Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS, 1)),
+            Stage::new("kills, shared", 2.0, || crate::kills::counted(SHARED_KILL_RUNS, 4)),
             if crate::crashpoints::may_trace() {
                 Stage::new("crash points", 2.0, crate::crashpoints::counted)
             } else {
