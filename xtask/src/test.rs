@@ -21,6 +21,8 @@ pub(crate) struct TestArgs {
 const FUZZ_SECONDS: u64 = 10;
 /// Runs of `kills` in the tests. `cargo xtask kills` does more.
 const KILL_RUNS: u64 = 24;
+/// Of those, runs with several processes on one directory.
+const SHARED_KILL_RUNS: u64 = 10;
 
 /// Seeds of `simulate` in the tests. `cargo xtask simulate` does more.
 const SIMULATED_SEEDS: u64 = 10_000;
@@ -39,12 +41,15 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         suite("conformance: memory", 1.0, Suite::Memory),
         suite("conformance: engine", 2.0, Suite::Engine),
         suite("conformance: log", 1.0, Suite::Log),
+        suite("conformance: socket", 1.0, Suite::Socket),
+        suite("conformance: tcp", 1.0, Suite::Tcp),
         suite("damage", 2.0, Suite::Damage),
     ];
     if !args.quick {
         stages.extend([
             suite("conformance: teeth", 6.0, Suite::Teeth),
-            Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS)),
+            Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS, 1)),
+            Stage::new("kills, shared", 2.0, || crate::kills::counted(SHARED_KILL_RUNS, 4)),
             if crate::crashpoints::may_trace() {
                 Stage::new("crash points", 2.0, crate::crashpoints::counted)
             } else {

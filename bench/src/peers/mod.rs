@@ -1,5 +1,6 @@
 //! The queues that are measured, one file each.
 
+pub(crate) mod bare;
 mod beanstalkd;
 mod nats;
 mod postgres;
@@ -11,7 +12,10 @@ use crate::peer::Kind;
 
 /// All of them. The first is what the others are held against.
 pub(crate) const ALL: &[Kind] = &[
-    tidegate::KIND,
+    tidegate::EMBEDDED,
+    tidegate::SOCKET,
+    tidegate::TCP,
+    bare::KIND,
     redis::LISTS,
     redis::STREAMS,
     nats::KIND,

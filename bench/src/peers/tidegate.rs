@@ -1,55 +1,102 @@
-//! The embedded engine.
+//! Tidegate: the engine in this process, in another behind the socket beside its data, and in another
+//! over TCP.
 
 use std::path::Path;
+use std::process::Command;
 
 use async_trait::async_trait;
 use tidegate::{
     Broker, Capacity, ConnectOptions, LeaseToken, NewTask, QueueName, QueueSpec, ReceiveOptions,
     Receiver, SessionOptions, Settled, Verdict, connect_with,
 };
+use tidegate_remote::client::{self, Target};
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
+use crate::service::{Service, free_port};
 
-pub(crate) const KIND: Kind = Kind {
+pub(crate) const EMBEDDED: Kind = Kind {
     name: "tidegate embedded",
     program: None,
     setting: |durability| Some(durability.as_str()),
-    start: |dir, durability, _| Box::pin(start(dir, durability)),
+    start: |dir, durability, _| Box::pin(embedded(dir, durability)),
 };
 
-struct Embedded {
+pub(crate) const SOCKET: Kind = Kind {
+    name: "tidegate socket",
+    program: None,
+    setting: |durability| Some(durability.as_str()),
+    start: |dir, durability, _| Box::pin(over_the_socket(dir, durability)),
+};
+
+pub(crate) const TCP: Kind = Kind {
+    name: "tidegate tcp",
+    program: None,
+    setting: |durability| Some(durability.as_str()),
+    start: |dir, durability, _| Box::pin(over_tcp(dir, durability)),
+};
+
+struct Tidegate {
     broker: Broker,
     queue: QueueName,
     receiver: Receiver,
+    service: Option<Service>,
 }
 
-async fn start(dir: &Path, durability: Durability) -> Result<Box<dyn Peer>> {
+async fn embedded(dir: &Path, durability: Durability) -> Result<Box<dyn Peer>> {
+    started(beside(dir, durability).await?, None).await
+}
+
+async fn over_the_socket(dir: &Path, durability: Durability) -> Result<Box<dyn Peer>> {
+    let port = free_port()?;
+    let command = served("socket", dir, durability, port)?;
+    let service = Service::start(command, port, &dir.join("service-log")).await?;
+    started(beside(dir, durability).await?, Some(service)).await
+}
+
+async fn over_tcp(dir: &Path, durability: Durability) -> Result<Box<dyn Peer>> {
+    let port = free_port()?;
+    let command = served("tcp", dir, durability, port)?;
+    let service = Service::start(command, port, &dir.join("service-log")).await?;
+    let broker = client::connect(Target::tcp(format!("127.0.0.1:{port}"))).await?;
+    started(broker, Some(service)).await
+}
+
+/// A process of this program that serves the engine.
+fn served(over: &str, dir: &Path, durability: Durability, port: u16) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["serve", over]).arg(dir).args([durability.as_str(), &port.to_string()]);
+    Ok(command)
+}
+
+async fn beside(dir: &Path, durability: Durability) -> Result<Broker> {
     let url = format!("embedded:{}", dir.display());
     let durability = Some(durability.of_engine());
-    let broker =
-        connect_with(&url, ConnectOptions { durability, ..ConnectOptions::default() }).await?;
+    Ok(connect_with(&url, ConnectOptions { durability, ..ConnectOptions::default() }).await?)
+}
+
+async fn started(broker: Broker, service: Option<Service>) -> Result<Box<dyn Peer>> {
     let queue = QueueName::new("bench")?;
     let spec = QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(queue.clone()) };
     broker.declare(&spec).await?;
     let receiver = broker.open(&queue, &SessionOptions::default()).await?;
-    Ok(Box::new(Embedded { broker, queue, receiver }))
+    Ok(Box::new(Tidegate { broker, queue, receiver, service }))
 }
 
 #[async_trait]
-impl Peer for Embedded {
+impl Peer for Tidegate {
     async fn client(&self, _number: usize) -> Result<Box<dyn Client>> {
-        let Self { broker, queue, receiver } = self;
+        let Self { broker, queue, receiver, service: _ } = self;
         let (broker, queue, receiver) = (broker.clone(), queue.clone(), receiver.clone());
-        Ok(Box::new(EmbeddedClient { broker, queue, receiver, held: Vec::new() }))
+        Ok(Box::new(TidegateClient { broker, queue, receiver, held: Vec::new() }))
     }
 
     fn server(&self) -> Option<u32> {
-        None
+        self.service.as_ref().map(Service::process)
     }
 }
 
-struct EmbeddedClient {
+struct TidegateClient {
     broker: Broker,
     queue: QueueName,
     receiver: Receiver,
@@ -57,7 +104,7 @@ struct EmbeddedClient {
 }
 
 #[async_trait]
-impl Client for EmbeddedClient {
+impl Client for TidegateClient {
     async fn send(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
         let tasks: Vec<_> =
             payloads.iter().map(|payload| NewTask::new("bench", payload.clone())).collect();

@@ -98,8 +98,8 @@ impl From<Error> for Failure {
                 "let workers catch up, wait for room with --wait, or make the queue larger",
             ),
             ErrorKind::Locked => failure.with_help(
-                "wait for that process to end, or stop it; several processes at once need a broker \
-                 of their own, such as Redis or PostgreSQL",
+                "that process should answer on the socket beside the data and does not: wait for it \
+                 to end, or stop it",
             ),
             _ => failure,
         }

@@ -265,6 +265,41 @@ fn a_copy_that_failed_is_made_again() {
     assert_eq!(ready(&open(&dir, &faults)), kept as u64);
 }
 
+/// What one reads of a segment is what stood there when it was looked up, however long that takes.
+#[test]
+fn a_file_is_not_used_again_while_somebody_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let engine = Arc::new(Engine::open_unattended(&options(&dir), &disk, [7; 16]).unwrap());
+    let driver = EngineDriver::new(engine.clone());
+    declare(&driver);
+    let session = block_on(driver.open(&queue(), &SessionOptions::default())).unwrap();
+    let churn = || {
+        for _ in 0..150 {
+            send(&driver).unwrap();
+            let leases = block_on(session.receive(&ReceiveOptions::up_to(1))).unwrap();
+            let verdicts = [(leases[0].token.clone(), Verdict::Complete)];
+            let _ = block_on(session.settle(&verdicts)).unwrap();
+        }
+    };
+    churn();
+    let read = engine.shell.lock().log.oldest().unwrap().clone();
+    let content = || {
+        let mut bytes = vec![0; read.size as usize];
+        read.file.read_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    let before = content();
+    let stop = AtomicBool::new(false);
+    let mut janitor = Janitor::new(&engine.shell, &stop);
+    for _ in 0..3 {
+        block_on(janitor.step());
+        churn();
+    }
+    assert!(engine.shell.lock().log.oldest().unwrap().id > read.id, "the log is cleaned");
+    assert!(content() == before, "somebody else's frames are in it");
+}
+
 /// On a full disk sends are refused, and every task that is there can still be settled. When space
 /// returns, so do sends, without a restart.
 #[test]

@@ -11,6 +11,8 @@
 mod answers;
 mod bodies;
 mod commit;
+#[cfg(test)]
+mod cut;
 mod disk;
 mod driver;
 mod engine;

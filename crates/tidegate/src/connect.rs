@@ -47,7 +47,10 @@ pub struct ConnectOptions {
 /// - `memory:` is a new, empty broker in this process; it is gone with its last clone.
 /// - `embedded:PATH` is the durable engine in a directory, made if it is missing; without a path it
 ///   is `./tidegate-data`. `?durability=always|interval|never` says when an acknowledged change is
-///   on the disk, and `interval=50ms` how often where it is `interval`.
+///   on the disk, and `interval=50ms` how often where it is `interval`. Many processes may open one
+///   directory: the first holds the engine and its settings count, the others reach it through a
+///   socket in the directory, and one of them takes over when it ends. In an attached process the
+///   connection lives on the runtime that this was called on.
 ///
 /// An unknown scheme or query is `Invalid`; a broker without an adapter in this build is
 /// `Unsupported`. Dropping the future leaves nothing behind but perhaps an empty directory.

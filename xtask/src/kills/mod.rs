@@ -6,6 +6,7 @@
 //! of all of them is judged.
 
 mod run;
+mod shared;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,10 @@ pub(crate) struct KillsArgs {
     /// When acknowledged changes are on the disk [default: each in turn]
     #[arg(long)]
     pub(crate) durability: Option<DurabilityArg>,
+    /// Processes that work on a directory at the same time; whoever holds the engine is killed every
+    /// other time, and anyone else otherwise
+    #[arg(long, default_value_t = 1)]
+    pub(crate) processes: usize,
     /// Runs at the same time
     #[arg(long, default_value_t = 2)]
     pub(crate) jobs: usize,
@@ -54,9 +59,10 @@ pub(crate) fn main(args: &KillsArgs) -> ExitCode {
 }
 
 /// Does a few runs as one test each.
-pub(crate) fn counted(runs: u64) -> Counts {
+pub(crate) fn counted(runs: u64, processes: usize) -> Counts {
     let dir = root().join("target/kills");
-    let report = run_all(&KillsArgs { runs, seed: 1, durability: None, jobs: 2, dir });
+    let args = KillsArgs { runs, seed: 1, durability: None, processes, jobs: 2, dir };
+    let report = run_all(&args);
     print!("{} kills; {}", report.kills, report.tally);
     let failed = report.tally.unsound_runs();
     Counts { passed: runs - failed, failed, skipped: 0 }
@@ -86,7 +92,10 @@ fn one(args: &KillsArgs, seed: u64, report: &Mutex<Report>) {
     let dir = args.dir.join(format!("run-{seed}-{}", durability.as_str()));
     let rig = Rig::new(&dir, seed, durability, SEGMENT_BYTES);
     let done = rig.map(|mut rig| {
-        let (kills, worked) = run::run(&mut rig, seed);
+        let (kills, worked) = match args.processes {
+            0 | 1 => run::run(&mut rig, seed),
+            processes => shared::run(&mut rig, seed, processes),
+        };
         (kills, worked.map(|()| rig.judged()), rig)
     });
     let mut report = report.lock().unwrap_or_else(|all| all.into_inner());

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::workload::{Rig, now_us};
 
 /// Kills of a run, at least and at most. Fewer than a task has attempts.
-const KILLS: std::ops::RangeInclusive<u64> = 2..=4;
+pub(super) const KILLS: std::ops::RangeInclusive<u64> = 2..=4;
 /// Lines of a journal after which its process is killed, at most.
 const LINES_MAX: u64 = 4_000;
 /// A process that writes nothing for this long is stuck.

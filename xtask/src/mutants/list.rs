@@ -177,10 +177,10 @@ pub(crate) const ALL: &[Mutant] = &[
         "        let mut core = self.shell.lock();\n        for _ in",
     ),
     mutant(
-        "skip the sync of the directory after recycling",
+        "use a file again while somebody reads it",
         JANITOR,
-        "    spares.sync_dir()?;\n",
-        "",
+        "Arc::strong_count(segment) == 1",
+        "Arc::strong_count(segment) >= 1",
     ),
     mutant(
         "pass over what could not be copied",
@@ -221,9 +221,9 @@ pub(crate) const ALL: &[Mutant] = &[
     ),
     mutant(
         "a dedup key that has ended still holds",
-        "crates/engine/src/state/enqueue.rs",
-        "let holds = held.until.is_none_or(|until| self.now < until);",
-        "let holds = held.until.is_none_or(|until| self.now <= until);",
+        "crates/engine/src/state/time.rs",
+        "self.dedup_ends.first().filter(|(until, ..)| *until <= now)",
+        "self.dedup_ends.first().filter(|(until, ..)| *until < now)",
     ),
     mutant(
         "a purge that is not written",

@@ -24,7 +24,8 @@ impl Tree {
     /// Copies every file that git knows. What was built in an earlier copy is used again.
     pub(super) fn copy() -> Result<Self, String> {
         let from = cargo::root();
-        let root = from.join("target").join("mutants");
+        // WHY: not by the name of the profile that builds it, whose own folder is there.
+        let root = from.join("target").join("mutated");
         let files = cargo::output("git", &["ls-files"])?;
         for file in files.lines() {
             let (source, target) = (from.join(file), root.join(file));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidegate_conformance::history::{Outcome, What};
-use tidegate_core::{DeadFilter, Inspect, ListOptions, ReceiveOptions, TaskView, Verdict};
+use tidegate_core::{DeadFilter, Error, ErrorKind, Inspect, ListOptions, ReceiveOptions, TaskView, Verdict};
 use tokio::task::JoinSet;
 
 use super::Failure;
@@ -38,6 +38,53 @@ pub(crate) fn load(args: &ChildArgs) -> Result<(), Failure> {
             None => Ok(()),
         }
     })
+}
+
+/// Does what [`load`] does beside other processes, each on the one directory, until it is killed. A call
+/// whose answer was lost with the process that held the engine stays without an outcome.
+pub(crate) fn share(args: &ChildArgs) -> Result<(), Failure> {
+    on_a_runtime(async {
+        let stage = Stage::attach(args).await?;
+        let mut work = JoinSet::new();
+        let mut producer = Producer::new(stage.clone(), args.round, args.round, args.seed);
+        work.spawn(async move {
+            loop {
+                if unless_lost(producer.step().await)?.unwrap_or(true) {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        });
+        for (place, queue) in QUEUES.into_iter().enumerate() {
+            let seed = args.seed ^ ((place as u64) << 40);
+            let consumer = Consumer::new(stage.clone(), queue, 1, args.round, seed);
+            work.spawn(consume(consumer.outliving()));
+        }
+        match work.join_next().await {
+            Some(ended) => ended?,
+            None => Ok(()),
+        }
+    })
+}
+
+async fn consume(mut consumer: Consumer) -> Result<(), Failure> {
+    loop {
+        let Some(receiver) = unless_lost(consumer.open().await)? else { continue };
+        for _ in 0..60 {
+            unless_lost(consumer.step(&receiver).await)?;
+        }
+        unless_lost(consumer.close(&receiver).await)?;
+    }
+}
+
+/// What came of a call; `None` if its answer was lost.
+fn unless_lost<T>(done: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) => match error.downcast_ref::<Error>() {
+            Some(lost) if lost.kind() == ErrorKind::Unavailable => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Completes everything that is there, writes down what is left, and closes.

@@ -45,6 +45,11 @@ impl Consumer {
         Self { stage, name, queue, holder, rng, kept: Vec::new(), next_seq: 0 }
     }
 
+    /// The same, with leases that outlive the process which holds the engine.
+    pub(crate) fn outliving(self) -> Self {
+        Self { holder: Holder::Client, ..self }
+    }
+
     /// Receives and decides until the process is killed or something fails.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         loop {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 pub(crate) use clock::now_us;
-pub(crate) use rig::{Rig, SEGMENT_BYTES};
+pub(crate) use rig::{Rig, SEGMENT_BYTES, Sharer};
 pub(crate) use stage::{ChildArgs, DurabilityArg};
 pub(crate) use tally::Tally;
 
@@ -28,6 +28,8 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) enum Child {
     /// Sends, receives and settles from several sides at once, until it is killed
     Load(ChildArgs),
+    /// Does the same beside others, through whichever of them holds the engine
+    Share(ChildArgs),
     /// Does always the same, one step after the other, and ends
     Script(ChildArgs),
     /// Opens the directory and ends without a close
@@ -39,6 +41,7 @@ pub(crate) enum Child {
 impl Child {
     /// Its name on the command line.
     const LOAD: &'static str = "load";
+    const SHARE: &'static str = "share";
     const SCRIPT: &'static str = "script";
     const OPEN: &'static str = "open";
     const DRAIN: &'static str = "drain";
@@ -48,6 +51,7 @@ impl Child {
 pub(crate) fn child(child: &Child) -> ExitCode {
     let done = match child {
         Child::Load(args) => child::load(args),
+        Child::Share(args) => child::share(args),
         Child::Script(args) => script::run(args),
         Child::Open(args) => script::open(args),
         Child::Drain(args) => child::drain(args),

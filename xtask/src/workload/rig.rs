@@ -26,6 +26,13 @@ pub(crate) struct Rig {
     pub(crate) history: Vec<Event>,
 }
 
+/// A process that works beside others.
+#[derive(Debug)]
+pub(crate) struct Sharer {
+    pub(crate) process: Process,
+    pub(crate) journal: PathBuf,
+}
+
 impl Rig {
     /// A run in a new directory, with the data below it.
     pub(crate) fn new(
@@ -90,6 +97,25 @@ impl Rig {
         self.command(Child::LOAD)?.spawn()
     }
 
+    /// Starts a process that works beside others until it is ended.
+    pub(crate) fn share(&mut self) -> io::Result<Sharer> {
+        let (process, journal) = (self.command(Child::SHARE)?.spawn()?, self.journal());
+        self.args.round += 1;
+        Ok(Sharer { process, journal })
+    }
+
+    /// Takes the journal of one that was ended into the history.
+    pub(crate) fn left(&mut self, sharer: &Sharer, until_us: u64) -> Result<(), String> {
+        self.take(&sharer.journal, until_us)
+    }
+
+    /// Another process holds the engine from some time between these on. The leases go on.
+    pub(crate) fn changed_hands(&mut self, start_us: u64, end_us: u64) {
+        let what = What::Restarted { leases_over: false };
+        let (client, outcome) = ("parent".into(), Outcome::Ok);
+        self.history.push(Event { client, start_us, end_us, outcome, what });
+    }
+
     /// The process that does always the same.
     pub(crate) fn script(&self) -> io::Result<Command> {
         self.command(Child::SCRIPT)
@@ -119,16 +145,21 @@ impl Rig {
     /// Takes the journal of a process that was ended between these times into the history.
     pub(crate) fn ended(&mut self, from_us: u64, until_us: u64) -> Result<(), String> {
         let path = self.journal();
-        match journal::read(&path, until_us) {
-            Ok(events) => self.history.extend(events),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("{}: {error}", path.display())),
-        }
+        self.take(&path, until_us)?;
         let what = What::Restarted { leases_over: true };
         let client = "parent".into();
         let (start_us, end_us, outcome) = (from_us, until_us, Outcome::Ok);
         self.history.push(Event { client, start_us, end_us, outcome, what });
         self.args.round += 1;
+        Ok(())
+    }
+
+    fn take(&mut self, journal: &Path, until_us: u64) -> Result<(), String> {
+        match journal::read(journal, until_us) {
+            Ok(events) => self.history.extend(events),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("{}: {error}", journal.display())),
+        }
         Ok(())
     }
 

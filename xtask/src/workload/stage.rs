@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tidegate::ConnectOptions;
 use tidegate_core::{Broker, Capacity, Error, Ordering, QueueName, QueueSpec, RetryPolicy};
 use tidegate_engine::{Durability, Options};
 
@@ -93,6 +94,19 @@ impl Stage {
     /// Begins a journal, opens the engine, and finds or makes the queues.
     pub(crate) async fn open(args: &ChildArgs) -> Result<Self, Failure> {
         Self::open_with(args, Arc::new(Journal::create(&args.journal)?)).await
+    }
+
+    /// Begins a journal and opens the directory beside others, and finds or makes the queues.
+    pub(crate) async fn attach(args: &ChildArgs) -> Result<Self, Failure> {
+        let journal = Arc::new(Journal::create(&args.journal)?);
+        let durability = Some(args.durability.as_option());
+        let options = ConnectOptions { durability, ..ConnectOptions::default() };
+        let url = format!("embedded:{}", args.data.display());
+        let broker = tidegate::connect_with(&url, options).await?;
+        for spec in specs()? {
+            broker.declare(&spec).await?;
+        }
+        Ok(Self { broker, journal })
     }
 
     /// The same, with a journal that was begun.

@@ -10,7 +10,7 @@ pub(crate) mod task;
 pub(crate) mod work;
 
 use clap::CommandFactory;
-use tidegate::{Broker, QueueName};
+use tidegate::{Broker, ErrorKind, QueueName, QueueSpec};
 
 use crate::app::{App, Fresh};
 use crate::args::{Cli, Command, Completions};
@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::{bench, demo};
+use queue::summary;
 
 /// Carries a command out.
 pub(crate) async fn run(app: App, command: Command) -> Result<Exit, Failure> {
@@ -37,7 +38,7 @@ pub(crate) async fn run(app: App, command: Command) -> Result<Exit, Failure> {
 async fn on_a_broker(app: &App, command: Command) -> Result<(), Failure> {
     let settings = app.settings()?;
     let fresh = match &command {
-        Command::Send(_) => Fresh::Make,
+        Command::Send(_) | Command::Work(_) => Fresh::Make,
         Command::Queue(args) => args.fresh(),
         _ => Fresh::Refuse,
     };
@@ -84,4 +85,31 @@ fn complete(args: &Completions) {
 /// A queue's name on the command line.
 pub(crate) fn queue_name(text: &str) -> Result<QueueName, String> {
     QueueName::new(text)
+}
+
+/// The spec of a queue; one that is missing is made with the defaults, and that is said. Whether it was
+/// made.
+pub(crate) async fn find_or_make(
+    settings: &Settings,
+    broker: &Broker,
+    queue: &QueueName,
+) -> Result<(QueueSpec, bool), Failure> {
+    // WHY: a broker that cannot show its queues can still be asked to make this one.
+    if let Ok(inspect) = broker.inspect() {
+        match inspect.spec(queue).await {
+            Ok(found) => return Ok((found, false)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let spec = settings.spec(queue.clone());
+    match broker.declare(&spec).await {
+        Ok(()) => {
+            eprintln!("made the queue \"{queue}\" ({})", summary(&spec));
+            Ok((spec, true))
+        }
+        // Somebody made it meanwhile, with other settings: it is there, which is what counts.
+        Err(error) if error.kind() == ErrorKind::Conflict => Ok((spec, false)),
+        Err(error) => Err(error.into()),
+    }
 }

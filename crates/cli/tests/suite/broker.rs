@@ -1,22 +1,30 @@
 use std::io::{BufRead, BufReader};
 
+use serde_json::json;
+
 use crate::shell::{Answer, Shell};
 
 #[test]
-fn a_directory_that_another_process_holds_says_which_one_and_what_to_do() {
+fn a_directory_that_another_process_holds_is_reached_through_it() {
     let shell = Shell::new();
-    shell.run(&["send", "q", "x"]).ok();
-    let script = "echo holding; cat > /dev/null; while test ! -e stop; do sleep 0.02; done";
-    let mut holder =
-        shell.command(&["work", "q", "--until-empty", "--", "sh", "-c", script]).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let refused = shell.run(&["queue", "list"]);
-    let who = format!("process {} (tidegate) holds this directory", holder.id());
-    refused.fails(4, &[&who, "stop it", "help:"]);
+    // WHY: `work` comes first here and makes the queue; elsewhere `send` does.
+    let script = "cat; echo; while test ! -e stop; do sleep 0.02; done";
+    let work = ["work", "q", "--concurrency", "1", "--", "sh", "-c", script];
+    let mut holder = shell.command(&work).spawn().unwrap();
+    let mut stderr = BufReader::new(holder.stderr.take().unwrap()).lines();
+    assert!(stderr.next().unwrap().unwrap().contains("made the queue \"q\""));
+    shell.run(&["send", "q", "first"]).ok();
+    let mut stdout = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert_eq!(stdout.next().unwrap().unwrap(), "first");
+    shell.run(&["send", "q", "second"]).ok();
+    let shown = &shell.json(&["queue", "show", "q"])["stats"];
+    assert_eq!((&shown["leased"], &shown["ready"]), (&json!(1), &json!(1)), "{shown}");
+    let kill = std::process::Command::new("kill").arg(holder.id().to_string()).status().unwrap();
+    assert!(kill.success());
     shell.write("stop", "");
-    Answer::of(&holder.wait_with_output().unwrap()).ok();
-    shell.run(&["queue", "list"]).ok();
+    assert!(holder.wait().unwrap().success());
+    let left = shell.run(&["work", "q", "--until-empty", "--", "cat"]).ok();
+    assert_eq!(left.stdout.lines().next(), Some("second"));
 }
 
 #[test]

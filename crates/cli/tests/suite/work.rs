@@ -195,11 +195,12 @@ fn a_program_that_leaves_something_behind_does_not_hold_up_its_task() {
 }
 
 #[test]
-fn a_missing_queue_is_not_made_by_a_worker() {
+fn a_missing_queue_is_made_by_a_worker_who_says_so() {
     let shell = Shell::new();
-    shell.run(&["send", "other", "x"]).ok();
-    let worked = shell.run(&["work", "q", "--", "true"]);
-    worked.fails(3, &["no such queue"]);
+    let worked = shell.run(&["work", "q", "--until-empty", "--", "true"]).ok();
+    assert!(worked.stderr.contains("made the queue \"q\""), "{worked:?}");
+    let again = shell.run(&["work", "q", "--until-empty", "--", "true"]).ok();
+    assert!(!again.stderr.contains("made the queue"), "{again:?}");
 }
 
 #[test]

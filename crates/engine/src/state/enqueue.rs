@@ -138,9 +138,9 @@ impl State {
 
     /// The earlier task that holds a dedup key, if one does.
     pub(super) fn key_holder(&self, index: u32, key: &str) -> Option<Enqueued> {
+        // INVARIANT: a key that has ended is not there: `advance` has freed it.
         let held = self.queue(index)?.dedup.get(key)?;
-        let holds = held.until.is_none_or(|until| self.now < until);
-        holds.then_some(Enqueued { id: held.id, sequence: held.sequence, deduplicated: true })
+        Some(Enqueued { id: held.id, sequence: held.sequence, deduplicated: true })
     }
 
     fn hold_key(&mut self, index: u32, key: &str, unique: Unique, id: TaskId) {

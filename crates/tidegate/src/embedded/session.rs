@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::{
-    Driver, Error, ErrorKind, Held, Lease, LeaseToken, Operation, QueueName, ReceiveOptions, Result, Session,
-    SessionOptions, Settled, Verdict,
+    Driver, Error, ErrorKind, Held, Lease, LeaseToken, Operation, QueueName, ReceiveOptions,
+    Result, Session, SessionOptions, Settled, Verdict,
 };
 use tokio::sync::OnceCell;
 

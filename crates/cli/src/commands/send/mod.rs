@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use tidegate::{
-    Broker, Enqueued, Error, ErrorKind, NewTask, Ordering, QueueName, QueueSpec, Result as Answer,
+    Broker, Enqueued, Error, ErrorKind, NewTask, Ordering, QueueName, Result as Answer,
 };
 
-use super::queue::summary;
-use super::queue_name;
+use super::{find_or_make, queue_name};
 use crate::app::App;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -82,9 +81,6 @@ pub(crate) async fn run(
     let source = Source::of(args.body.as_deref(), args.from.as_deref());
     let lines = Lines::open(&source).await?;
     let (spec, created) = find_or_make(settings, broker, &args.queue).await?;
-    if created {
-        eprintln!("made the queue \"{}\" ({})", args.queue, summary(&spec));
-    }
     let shape = Shape {
         kind: args.kind.unwrap_or_else(|| args.queue.to_string()),
         key: args.key,
@@ -107,28 +103,6 @@ pub(crate) async fn run(
     let told = app.output.account(&sender.account, sender.account.text());
     sent?;
     told
-}
-
-async fn find_or_make(
-    settings: &Settings,
-    broker: &Broker,
-    queue: &QueueName,
-) -> Result<(QueueSpec, bool), Failure> {
-    // WHY: a broker that cannot show its queues can still be asked to make this one.
-    if let Ok(inspect) = broker.inspect() {
-        match inspect.spec(queue).await {
-            Ok(found) => return Ok((found, false)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let spec = settings.spec(queue.clone());
-    match broker.declare(&spec).await {
-        Ok(()) => Ok((spec, true)),
-        // Somebody made it meanwhile, with other settings: it is there, which is what counts.
-        Err(error) if error.kind() == ErrorKind::Conflict => Ok((spec, false)),
-        Err(error) => Err(error.into()),
-    }
 }
 
 struct Sender<'a> {

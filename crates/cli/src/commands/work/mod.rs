@@ -16,7 +16,7 @@ use tidegate::{
     Broker, Context, Outcome, QueueName, Settled, State, Task, Verdict, Worker, WorkerOptions,
 };
 
-use super::queue_name;
+use super::{find_or_make, queue_name};
 use crate::app::App;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -31,7 +31,8 @@ use child::Program;
 /// TIDEGATE_TASK_ID, _KIND, _QUEUE, _ATTEMPT, _DELIVERIES, _KEY, _PARTITION, _SEQUENCE, _PRIORITY,
 /// _ENQUEUED_AT, _LAST_ERROR, and _HEADER_NAME for every header (in capitals, other characters as
 /// `_`). The lease is renewed while the program runs. Its stdout and stderr are passed on; with --json
-/// both go to stderr.
+/// both go to stderr. A queue that is missing is made with the defaults, so it does not matter
+/// whether `send` or `work` comes first.
 ///
 /// SIGTERM or Ctrl-C ends it gracefully: nothing more is taken, programs at work may finish for as
 /// long as graceful_shutdown_timeout says (30s), then they get SIGTERM, and what is not done goes
@@ -75,6 +76,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let Work { queue, concurrency, until_empty, lease, command } = args;
     let program = Arc::new(Program::new(command, app.output.json)?);
+    find_or_make(settings, broker, &queue).await?;
     let broken: Broken = Arc::default();
     let options = WorkerOptions {
         concurrency: concurrency.unwrap_or_else(processors),
