@@ -8,5 +8,6 @@ mod demo;
 mod dlq;
 mod queue;
 mod send;
+mod serve;
 mod shell;
 mod work;

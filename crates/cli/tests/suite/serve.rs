@@ -1,0 +1,261 @@
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, ChildStdout, Command};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::shell::{Answer, Shell, names};
+
+const SERVING: i32 = 1;
+const NOT_SERVING: i32 = 2;
+/// Long enough that nothing but a hang takes as long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server that is ready. It is killed when the test is over.
+struct Serving {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+    /// The first line on stdout.
+    line: String,
+}
+
+impl Serving {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        Self { child, stdout, stderr, line }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    fn next_on_stderr(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Waits for the end.
+    fn end(mut self) -> Answer {
+        let (mut stdout, mut stderr) = (self.line.clone(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        Answer { code: self.child.wait().unwrap().code().unwrap_or(-1), stdout, stderr }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended already in most tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn serving(shell: &Shell, arguments: &[&str]) -> Serving {
+    let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+    all.extend(arguments);
+    Serving::start(shell.command(&all))
+}
+
+/// What the ready file says.
+fn ready(shell: &Shell) -> Value {
+    let text = std::fs::read_to_string(shell.path().join("ready.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn address(ready: &Value) -> String {
+    ready["listen"][0]["address"].as_str().unwrap().to_owned()
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let test = async { tokio::time::timeout(PATIENCE, test).await.unwrap() };
+    runtime.block_on(test)
+}
+
+async fn channel(address: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+fn broker() -> HealthCheckRequest {
+    HealthCheckRequest { service: "tidegate.v1.Broker".into() }
+}
+
+async fn health(channel: Channel) -> i32 {
+    HealthClient::new(channel).check(broker()).await.unwrap().into_inner().status
+}
+
+#[test]
+fn a_server_says_where_it_is_and_answers_there_until_it_is_told_to_end() {
+    let shell = Shell::new();
+    let server = serving(&shell, &["--ready-file", "ready.json"]);
+    let ready = ready(&shell);
+    assert_eq!(names(&ready), ["listen", "pid", "serving", "tls", "tokens"]);
+    assert_eq!(ready["pid"], server.child.id());
+    let address = address(&ready);
+    let told = format!(
+        "serving embedded:./tidegate-data on {address}, without TLS, without tokens: \
+         tidegate://{address}\n"
+    );
+    assert_eq!(server.line, told);
+    run(async { assert_eq!(health(channel(&address).await).await, SERVING) });
+    // Other commands use the data beside it, or the server itself.
+    shell.run(&["send", "q", "x"]).ok();
+    let url = format!("tidegate://{address}");
+    let listed = shell.json(&["--broker", &url, "queue", "list"]);
+    assert_eq!(listed[0]["name"], "q");
+    server.signal("TERM");
+    let ended = server.end().ok();
+    assert!(ended.stderr.contains("ending; a second signal ends at once"), "{ended:?}");
+    assert!(!shell.path().join("ready.json").exists());
+    assert_eq!(shell.json(&["queue", "show", "q"])["stats"]["ready"], 1);
+}
+
+#[test]
+fn several_addresses_and_json() {
+    let shell = Shell::new();
+    let mut server = serving(&shell, &["--listen", "[::1]:0", "--broker", "memory:", "--json"]);
+    let mut text = server.line.clone();
+    let account = loop {
+        match serde_json::from_str::<Value>(&text) {
+            Ok(account) => break account,
+            Err(_) => assert_ne!(server.stdout.read_line(&mut text).unwrap(), 0, "{text}"),
+        }
+    };
+    assert_eq!((&account["tls"], &account["tokens"]), (&json!(false), &json!(null)));
+    assert_eq!(account["serving"], "memory");
+    let places = account["listen"].as_array().unwrap();
+    assert_eq!(places.len(), 2);
+    for place in places {
+        let address = place["address"].as_str().unwrap();
+        assert_eq!(place["url"], format!("tidegate://{address}"));
+        run(async { assert_eq!(health(channel(address).await).await, SERVING) });
+    }
+    server.signal("INT");
+    server.end().ok();
+}
+
+/// A client that watches keeps its connection; its health changes, and then it is closed.
+#[test]
+fn who_is_connected_hears_of_the_end() {
+    let shell = Shell::new();
+    let server = serving(&shell, &["--ready-file", "ready.json"]);
+    let address = address(&ready(&shell));
+    run(async {
+        let mut client = HealthClient::new(channel(&address).await);
+        let mut watched = client.watch(broker()).await.unwrap().into_inner();
+        assert_eq!(watched.message().await.unwrap().unwrap().status, SERVING);
+        server.signal("TERM");
+        assert_eq!(watched.message().await.unwrap().unwrap().status, NOT_SERVING);
+        assert!(!matches!(watched.message().await, Ok(Some(_))));
+    });
+    server.end().ok();
+}
+
+#[test]
+fn what_others_reach_without_tokens_is_refused_and_nothing_is_made() {
+    let shell = Shell::new();
+    let open = ["serve", "--listen", "127.0.0.1:0", "--listen", "0.0.0.0:0"];
+    shell.run(&open).fails(2, &["0.0.0.0:0", "no access tokens are set", "--tokens FILE"]);
+    assert_eq!(std::fs::read_dir(shell.path()).unwrap().count(), 0);
+    let mut meant = serving(&shell, &["--listen", "0.0.0.0:0", "--insecure"]);
+    assert!(meant.next_on_stderr().contains("warning: everybody who can connect to 0.0.0.0:"));
+    meant.signal("TERM");
+    meant.end().ok();
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_what_to_do() {
+    let shell = Shell::new();
+    let refused = |arguments: &[&str], told: &[&str]| {
+        let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+        all.extend(arguments);
+        shell.run(&all).fails(2, told);
+    };
+    refused(&["--listen", "localhost:9326"], &["an IP address and a port", "127.0.0.1:9326"]);
+    refused(&["--tls-cert", "cert.pem"], &["--tls-key"]);
+    refused(&["--tls-cert", "cert.pem", "--tls-key", "k"], &["cert.pem cannot be read"]);
+    refused(&["--tokens", "none.yaml"], &["none.yaml", "cannot be read"]);
+    shell.write("pem", "nothing");
+    refused(&["--tls-cert", "pem", "--tls-key", "pem"], &["must be PEM"]);
+    shell.write("t.yaml", "- name: mailer\n  secrte: hunter2-hunter2-hunter2\n  rights: []\n");
+    let tokens = ["--tokens", "t.yaml"];
+    refused(&tokens, &["t.yaml:2:3", "unknown key `secrte`", "did you mean `secret`?"]);
+}
+
+#[test]
+fn a_new_token_comes_in_and_no_other_and_is_shown_nowhere_else() {
+    let shell = Shell::new();
+    let made = shell.json(&["serve", "token", "mailer"]);
+    assert_eq!(names(&made), ["entry", "name", "secret", "sha256"]);
+    let secret = made["secret"].as_str().unwrap();
+    assert_eq!(secret.len(), 43, "{secret}");
+    assert_ne!(shell.json(&["serve", "token", "mailer"])["secret"], made["secret"]);
+    let entry = made["entry"].as_str().unwrap();
+    assert!(!entry.contains(secret));
+    shell.write("tokens.yaml", entry);
+
+    let server = serving(&shell, &["--tokens", "tokens.yaml", "--ready-file", "ready.json"]);
+    assert!(server.line.contains("with 1 token"), "{}", server.line);
+    let address = address(&ready(&shell));
+    run(async {
+        let channel = channel(&address).await;
+        assert_eq!(health(channel.clone()).await, SERVING);
+        let mut client = tidegate_remote::proto::broker_client::BrokerClient::new(channel);
+        let list = tidegate_remote::proto::ListQueuesRequest {};
+        let missing = client.list_queues(list).await.unwrap_err();
+        assert_eq!(missing.code(), tonic::Code::Unauthenticated);
+        let mut request = tonic::Request::new(list);
+        let header = format!("Bearer {secret}").parse().unwrap();
+        request.metadata_mut().insert("authorization", header);
+        assert!(client.list_queues(request).await.is_ok());
+    });
+    server.signal("TERM");
+    let ended = server.end().ok();
+    assert!(!ended.stderr.contains(secret) && !ended.stdout.contains(secret));
+
+    let told = shell.run(&["serve", "token", "mailer"]).ok();
+    assert!(told.stdout.contains("- name: \"mailer\"\n  sha256: \""), "{told:?}");
+    shell.run(&["serve", "token", "a b"]).fails(2, &["1 to 64 letters"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_matter_of_time() {
+    let shell = Shell::new();
+    let server = serving(&shell, &["--ready-file", "ready.json"]);
+    let address = address(&ready(&shell));
+    let other = Shell::new();
+    let refused = other.run(&["serve", "--listen", &address]);
+    refused.fails(4, &[&address, "another program listens there"]);
+    drop(server);
+}
+
+#[test]
+fn systemd_is_told_when_it_begins_and_when_it_ends() {
+    let shell = Shell::new();
+    let path = shell.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = || {
+        let mut text = [0; 64];
+        let bytes = socket.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..bytes]).into_owned()
+    };
+    let mut command = shell.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let server = Serving::start(command);
+    assert_eq!(heard(), "READY=1");
+    server.signal("TERM");
+    assert_eq!(heard(), "STOPPING=1");
+    server.end().ok();
+}
