@@ -74,7 +74,7 @@ fn ready(shell: &Shell) -> Value {
 }
 
 fn address(ready: &Value) -> String {
-    ready["listen"][0]["address"].as_str().unwrap().to_owned()
+    ready.pointer("/listen/0/address").unwrap().as_str().unwrap().to_owned()
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
