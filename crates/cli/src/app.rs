@@ -92,7 +92,8 @@ impl App {
 }
 
 async fn connect(url: &str) -> Result<Broker, Failure> {
-    connect_with(url, ConnectOptions::default()).await.map_err(|error| {
+    let options = ConnectOptions { token: token(), ..ConnectOptions::default() };
+    connect_with(url, options).await.map_err(|error| {
         let unbuilt = error.kind() == ErrorKind::Unsupported;
         let failure = Failure::from(error);
         match block_of(url).filter(|_| unbuilt) {
@@ -102,6 +103,11 @@ async fn connect(url: &str) -> Result<Broker, Failure> {
             None => failure,
         }
     })
+}
+
+/// The access token for a server. WHY: from the environment, where no list of processes shows it.
+fn token() -> Option<String> {
+    std::env::var("TIDEGATE_TOKEN").ok().filter(|token| !token.is_empty())
 }
 
 /// The block of the configuration that a broker needs.

@@ -11,7 +11,12 @@ pub mod service;
 mod wire;
 
 /// The protocol's messages, as they are made from its description.
-#[expect(missing_docs, clippy::all, reason = "generated; the description has the words")]
+#[expect(
+    missing_docs,
+    clippy::all,
+    clippy::allow_attributes,
+    reason = "generated; the description has the words"
+)]
 pub mod proto {
     tonic::include_proto!("tidegate.v1");
 

@@ -1,11 +1,15 @@
 //! The one place that turns a URL into a broker.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::{Broker, Clock, Error, ErrorKind, Operation, Result, SystemClock, memory};
 use tidegate_engine::Options;
+use tidegate_remote::client as remote;
+
+use crate::server_url;
 
 pub use tidegate_engine::Durability;
 
@@ -28,11 +32,10 @@ const ADAPTERS: &[(&str, &str)] = &[
     ("sqs", "Amazon SQS"),
     ("sqs+http", "Amazon SQS"),
     ("sqs+https", "Amazon SQS"),
-    ("tidegate", "the Tidegate server"),
 ];
 
 /// What a URL leaves open. What the URL says itself goes before what is said here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ConnectOptions {
     /// The time the broker goes by. Default: the machine's.
     pub clock: Option<Arc<dyn Clock>>,
@@ -40,6 +43,21 @@ pub struct ConnectOptions {
     pub durability: Option<Durability>,
     /// Bytes of payloads that an embedded engine keeps in memory. Default: 256 MiB.
     pub payload_memory_bytes: Option<u64>,
+    /// The access token for a server. Default: none.
+    pub token: Option<String>,
+}
+
+/// Shows that there is a token, and not which.
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { clock, durability, payload_memory_bytes, token } = self;
+        f.debug_struct("ConnectOptions")
+            .field("clock", clock)
+            .field("durability", durability)
+            .field("payload_memory_bytes", payload_memory_bytes)
+            .field("token", &token.is_some())
+            .finish()
+    }
 }
 
 /// Connects to the broker that a URL names.
@@ -51,6 +69,10 @@ pub struct ConnectOptions {
 ///   directory: the first holds the engine and its settings count, the others reach it through a
 ///   socket in the directory, and one of them takes over when it ends. In an attached process the
 ///   connection lives on the runtime that this was called on.
+/// - `tidegate://HOST:PORT` is a server (`tidegate serve`); without a port it is 9326. An access token
+///   is given as `tidegate://TOKEN@HOST:PORT` or with [`ConnectOptions::token`]. `tidegate+tls://` is
+///   over TLS, checked by the system's authorities or by those in `?ca=FILE`, for the host's name or
+///   for `?name=NAME`. A restart of the server is waited for.
 ///
 /// An unknown scheme or query is `Invalid`; a broker without an adapter in this build is
 /// `Unsupported`. Dropping the future leaves nothing behind but perhaps an empty directory.
@@ -65,13 +87,15 @@ pub async fn connect_with(url: &str, options: ConnectOptions) -> Result<Broker> 
     };
     match scheme {
         "memory" => memory_broker(rest, options),
+        "tidegate" => remote::connect(server_url::target(false, rest, options.token)?).await,
+        "tidegate+tls" => remote::connect(server_url::target(true, rest, options.token)?).await,
         "embedded" => crate::embedded::open(embedded(rest, options)?).await,
         _ => Err(elsewhere(scheme)),
     }
 }
 
 fn memory_broker(rest: &str, options: ConnectOptions) -> Result<Broker> {
-    let ConnectOptions { clock, durability: _, payload_memory_bytes: _ } = options;
+    let ConnectOptions { clock, durability: _, payload_memory_bytes: _, token: _ } = options;
     if !rest.is_empty() {
         let why = format!("`memory:` takes no path and no query, but {rest:?} follows it");
         return Err(invalid(why).about("a memory broker"));
@@ -83,7 +107,7 @@ fn memory_broker(rest: &str, options: ConnectOptions) -> Result<Broker> {
 fn embedded(rest: &str, options: ConnectOptions) -> Result<Options> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let path = if path.is_empty() { EMBEDDED_PATH_DEFAULT } else { path };
-    let ConnectOptions { clock, durability, payload_memory_bytes } = options;
+    let ConnectOptions { clock, durability, payload_memory_bytes, token: _ } = options;
     let mut engine = Options::new(PathBuf::from(path));
     let asked = Query::read(query)?.durability()?;
     engine.durability = asked.or(durability).unwrap_or(engine.durability);
@@ -162,8 +186,11 @@ fn elsewhere(scheme: &str) -> Error {
 
 fn unknown(scheme: &str) -> Error {
     let others = ADAPTERS.iter().map(|(scheme, _)| format!("`{scheme}:`"));
-    let known: Vec<String> =
-        ["`memory:`".to_owned(), "`embedded:`".to_owned()].into_iter().chain(others).collect();
+    let known: Vec<String> = ["`memory:`", "`embedded:`", "`tidegate:`", "`tidegate+tls:`"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(others)
+        .collect();
     let why = format!("the scheme of a broker URL is one of {}", known.join(", "));
     let shown: String = scheme.chars().take(32).take_while(|c| *c != '@').collect();
     invalid(why).about(format!("{shown:?}"))

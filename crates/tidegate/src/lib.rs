@@ -24,6 +24,7 @@ mod embedded;
 mod handler;
 mod outcome;
 pub mod producer;
+mod server_url;
 pub mod testing;
 pub mod typed;
 pub mod worker;

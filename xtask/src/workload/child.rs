@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use tidegate_conformance::history::{Outcome, What};
-use tidegate_core::{DeadFilter, Error, ErrorKind, Inspect, ListOptions, ReceiveOptions, TaskView, Verdict};
+use tidegate_core::{
+    DeadFilter, Error, ErrorKind, Inspect, ListOptions, ReceiveOptions, TaskView, Verdict,
+};
 use tokio::task::JoinSet;
 
 use super::Failure;

@@ -74,7 +74,7 @@ fn ready(shell: &Shell) -> Value {
 }
 
 fn address(ready: &Value) -> String {
-    ready["listen"][0]["address"].as_str().unwrap().to_owned()
+    ready.pointer("/listen/0/address").unwrap().as_str().unwrap().to_owned()
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -109,8 +109,11 @@ fn a_server_says_where_it_is_and_answers_there_until_it_is_told_to_end() {
     );
     assert_eq!(server.line, told);
     run(async { assert_eq!(health(channel(&address).await).await, SERVING) });
-    // Other commands use the data beside it.
+    // Other commands use the data beside it, or the server itself.
     shell.run(&["send", "q", "x"]).ok();
+    let url = format!("tidegate://{address}");
+    let listed = shell.json(&["--broker", &url, "queue", "list"]);
+    assert_eq!(listed[0]["name"], "q");
     server.signal("TERM");
     let ended = server.end().ok();
     assert!(ended.stderr.contains("ending; a second signal ends at once"), "{ended:?}");

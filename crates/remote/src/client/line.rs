@@ -74,7 +74,7 @@ impl Line {
         let mut events = events.map_err(|status| status_from(status, OPEN))?.into_inner();
         let first = events.next().await.transpose().map_err(|status| status_from(status, OPEN))?;
         let hello = match first.and_then(|first| first.event) {
-            Some(Event::Welcome(welcome)) => read_hello(welcome)?,
+            Some(Event::Welcome(welcome)) => read_hello(&welcome)?,
             _ => return Err(Error::new(ErrorKind::Unavailable, OPEN, "the server is ending")),
         };
         let (end, ended) = watch::channel(false);
@@ -145,7 +145,7 @@ async fn listen_for_the_end(mut events: Streaming<proto::HelloResponse>, end: wa
     while let Some(Ok(_)) = events.next().await {}
 }
 
-fn read_hello(welcome: proto::Welcome) -> Result<Hello> {
+fn read_hello(welcome: &proto::Welcome) -> Result<Hello> {
     let proto::Welcome {
         broker: _,
         capabilities,
@@ -154,7 +154,9 @@ fn read_hello(welcome: proto::Welcome) -> Result<Hello> {
         is_atomic,
         request_bytes_max: _,
     } = welcome;
-    let capabilities = capabilities_from(capabilities.unwrap_or_default())?;
+    let capabilities = capabilities.as_ref().ok_or_else(|| lost(Operation::Open))?;
+    let capabilities = capabilities_from(capabilities)?;
+    let (inspects, administers, is_atomic) = (*inspects, *administers, *is_atomic);
     Ok(Hello { capabilities, inspects, administers, is_atomic })
 }
 

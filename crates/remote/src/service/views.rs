@@ -113,7 +113,7 @@ pub(super) async fn get_stats(
     request: proto::GetStatsRequest,
 ) -> Result<proto::GetStatsResponse> {
     let queue = seen(access, request.queue)?;
-    Ok(stats_to(broker.inspect()?.stats(&queue).await?))
+    Ok(stats_to(&broker.inspect()?.stats(&queue).await?))
 }
 
 pub(super) async fn peek(

@@ -87,7 +87,7 @@ fn delay_from(most: Option<u64>) -> Delay {
     most.map_or(Delay::No, |most| Delay::UpTo(duration(most)))
 }
 
-pub(crate) fn capabilities_from(can: proto::Capabilities) -> Result<Capabilities> {
+pub(crate) fn capabilities_from(can: &proto::Capabilities) -> Result<Capabilities> {
     let lease_max = duration(can.lease_max_us);
     let lease = match can.lease() {
         proto::LeaseSupport::Timed => LeaseSupport::Timed(lease_max),

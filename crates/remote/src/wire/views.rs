@@ -54,8 +54,8 @@ pub(crate) fn view_from(view: proto::TaskView, queue: &QueueName) -> Result<Task
     })
 }
 
-pub(crate) fn stats_to(stats: QueueStats) -> proto::GetStatsResponse {
-    let QueueStats { ready, scheduled, leased, dead, oldest_ready, paused } = stats;
+pub(crate) fn stats_to(stats: &QueueStats) -> proto::GetStatsResponse {
+    let QueueStats { ready, scheduled, leased, dead, oldest_ready, paused } = *stats;
     let oldest_ready_us = oldest_ready.map(micros);
     proto::GetStatsResponse { ready, scheduled, leased, dead, oldest_ready_us, paused }
 }

@@ -33,7 +33,7 @@ impl Seat {
         let succession = Succession::new(options, held.clone());
         let attached = match succession.first().await? {
             Found::Held => None,
-            Found::Attached(line) => Some(RemoteDriver::new(line, succession)),
+            Found::Attached(line) => Some(RemoteDriver::new(*line, succession)),
         };
         Ok(Self { held, attached })
     }

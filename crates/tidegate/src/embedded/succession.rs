@@ -1,7 +1,7 @@
 //! Who comes next: whoever gets the lock opens the engine, all others attach.
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::{Broker, Error, ErrorKind, Result};
@@ -28,7 +28,7 @@ pub(super) enum Found {
     /// The engine is in this process now.
     Held,
     /// Another process has it and answers.
-    Attached(Line),
+    Attached(Box<Line>),
 }
 
 impl Succession {
@@ -38,10 +38,13 @@ impl Succession {
 
     /// The first place of a process.
     pub(super) async fn first(&self) -> Result<Found> {
-        let begun = Instant::now();
+        let clock = &self.options.clock;
+        let begun = clock.now();
         loop {
             match self.one_try().await {
-                Err(error) if is_a_matter_of_time(&error) && begun.elapsed() < PATIENCE => {
+                Err(error)
+                    if is_a_matter_of_time(&error) && clock.now().since(begun) < PATIENCE =>
+                {
                     pause().await;
                 }
                 found => return found,
@@ -60,7 +63,8 @@ impl Succession {
             Err(locked) if locked.kind() == ErrorKind::Locked => {
                 let target = Target::unix(socket_of(&self.options.path));
                 let line = Line::dial(&target).await;
-                line.map(Found::Attached).map_err(|silent| locked.caused_by(silent))
+                line.map(|line| Found::Attached(Box::new(line)))
+                    .map_err(|silent| locked.caused_by(silent))
             }
             Err(error) => Err(error),
         }
@@ -93,7 +97,7 @@ impl Redial for Succession {
                     tracing::info!(path = %self.options.path.display(), "this process holds the queues now");
                     return None;
                 }
-                Ok(Found::Attached(line)) => return Some(line),
+                Ok(Found::Attached(line)) => return Some(*line),
                 // WHY: told once, not fifty times a second.
                 Err(error) if !is_a_matter_of_time(&error) && last != Some(error.kind()) => {
                     last = Some(error.kind());
