@@ -193,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_guide_is_one() {
+        let page = include_str!("../../../../docs/guide/serve.md");
+        let (_, example) = page.split_once("```yaml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        assert_eq!(read(Path::new("tokens.yaml"), example).unwrap().len(), 2);
+    }
+
+    #[test]
     fn an_unknown_key_is_told_with_its_place_and_the_nearest() {
         refuses("secret:", "secrte:", &["tokens.yaml:4:3", "`secrte`", "did you mean `secret`?"]);
         refuses("queues:", "queue:", &["tokens.yaml:6:7", "`queue`", "did you mean `queues`?"]);

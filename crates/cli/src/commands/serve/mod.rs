@@ -41,7 +41,7 @@ use signals::Signals;
     args_conflicts_with_subcommands = true,
     after_help = "The file of --tokens:
   - name: mailer                 what it is called in errors and logs
-    sha256: \"9f86d0...\"          the hash of its secret (or `secret:`, 16 characters or more)
+    sha256: \"f6f5d7...\"          the hash of its secret (or `secret:`, 16 characters or more)
     rights:
       - queues: \"mail.*\"         `*` stands for any characters
         actions: [send, receive, inspect, administer]
