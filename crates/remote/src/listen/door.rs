@@ -120,6 +120,11 @@ mod tests {
 
     use super::*;
 
+    /// By the clock that stands still, so that a hang is a failure at once.
+    async fn soon<T>(something: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(3_600), something).await.unwrap()
+    }
+
     /// Hands out the ends it was given, then waits for ever.
     struct Ends(Mutex<Vec<io::Result<Option<DuplexStream>>>>);
 
@@ -160,7 +165,7 @@ mod tests {
         let first = connections.next().await.unwrap();
         let _second = connections.next().await.unwrap();
         assert!(connections.next().now_or_never().is_none());
-        assert_eq!(theirs[2].read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(soon(theirs[2].read(&mut [0])).await.unwrap(), 0);
         drop(first);
         assert_eq!(seats.available_permits(), 1);
     }
@@ -173,7 +178,7 @@ mod tests {
         ends.0.lock().unwrap().push(Ok(None));
         ends.0.lock().unwrap().push(Err(ErrorKind::ConnectionReset.into()));
         let mut connections = Box::pin(connections(ends, door));
-        assert!(connections.next().await.unwrap().is_ok());
+        assert!(soon(connections.next()).await.unwrap().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -182,7 +187,7 @@ mod tests {
         let (_theirs, ends) = ends(2);
         let mut connections = Box::pin(connections(ends, door));
         let mut silent = connections.next().await.unwrap().unwrap();
-        let ended = silent.read(&mut [0]).await.unwrap_err();
+        let ended = soon(silent.read(&mut [0])).await.unwrap_err();
         assert_eq!(ended.kind(), ErrorKind::ConnectionAborted);
         let mut cut = connections.next().await.unwrap().unwrap();
         let mut buf = [0];
@@ -191,6 +196,6 @@ mod tests {
         phase.send_replace(Phase::Closing);
         assert!((&mut read).now_or_never().is_none());
         phase.send_replace(Phase::Cut);
-        assert_eq!(read.await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        assert_eq!(soon(read).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
     }
 }
