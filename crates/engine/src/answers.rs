@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_lite::future::poll_once;
 use tempfile::TempDir;
 use tidegate_core::{
-    Admin, Driver, Enqueued, Inspect, ManualClock, NewTask, Ordering, QueueName, QueueSpec,
-    ReceiveOptions, Session, SessionOptions, Unique, Verdict,
+    Admin, Driver, Enqueued, ManualClock, NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions,
+    Session, SessionOptions, Unique, Verdict,
 };
 
 use crate::Options;
@@ -31,7 +31,8 @@ struct Rig {
 fn open(dir: &TempDir, clock: &ManualClock) -> EngineDriver {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let clock = Arc::new(clock.clone());
-    let options = Options { segment_bytes: 8 << 10, clock, ..Options::new(dir.path()) };
+    // WHY: less than a declaration reserves, so that its segment is more than the log should hold.
+    let options = Options { segment_bytes: 1 << 10, clock, ..Options::new(dir.path()) };
     EngineDriver::new(Arc::new(Engine::open_unattended(&options, &disk, [7; 16]).unwrap()))
 }
 
@@ -86,10 +87,6 @@ fn task() -> NewTask {
     NewTask::new("kind", "payload").ordering_key("key")
 }
 
-fn unkeyed() -> NewTask {
-    NewTask::new("kind", "payload")
-}
-
 /// The epoch is part of every fence: one that a power cut could take back could be used again.
 #[tokio::test]
 async fn an_open_ends_with_its_epoch_on_the_disk() {
@@ -126,7 +123,9 @@ async fn a_task_is_handed_out_when_its_send_is_durable() {
 /// was.
 #[tokio::test]
 async fn a_task_whose_lease_ended_is_handed_out_again_when_its_send_is_durable() {
-    for (ordering, task) in [(Ordering::None, unkeyed()), (Ordering::Key, task())] {
+    let unkeyed = || NewTask::new("kind", "payload");
+    let cases = [(Ordering::None, unkeyed()), (Ordering::Key, task()), (Ordering::Key, unkeyed())];
+    for (ordering, task) in cases {
         let rig = Rig::with(ordering).await;
         let session = rig.session().await;
         let mut sent = pin!(rig.send(task));
@@ -142,44 +141,35 @@ async fn a_task_whose_lease_ended_is_handed_out_again_when_its_send_is_durable()
     }
 }
 
-#[tokio::test]
-async fn a_task_whose_delay_ended_is_handed_out_when_its_send_is_durable() {
-    let rig = Rig::with(Ordering::None).await;
-    let session = rig.session().await;
-    let mut sent = pin!(rig.send(unkeyed().delay(Duration::from_millis(20))));
-    assert_waits(sent.as_mut()).await;
-    rig.clock.advance(Duration::from_millis(20));
-    let options = ReceiveOptions::up_to(1);
-    let mut received = pin!(session.receive(&options));
-    assert_waits(received.as_mut()).await;
-    rig.sync();
-    assert_eq!(poll_once(received).await.unwrap().unwrap().len(), 1);
-}
-
-/// The log has gone on in other segments, and nothing of them nor of the oldest is in its file yet.
+/// The log has gone on in the next segment before the last frames of the one before were written.
 #[tokio::test]
 async fn a_segment_is_cleaned_only_when_all_of_it_is_written() {
     let rig = Rig::new().await;
     let churn = QueueName::new("churn").unwrap();
     rig.synced(rig.driver.declare(&QueueSpec::new(churn.clone()))).await.unwrap();
     {
+        let shell = &rig.driver.engine.shell;
+        let stop = AtomicBool::new(false);
+        let mut janitor = Janitor::new(shell, &stop);
+        rig.synced(janitor.step()).await;
+        let tail = shell.lock().log.end().segment();
+        assert!(shell.lock().log.oldest().is_none(), "there is more than the tail");
         let mut kept = pin!(rig.send(task()));
         assert_waits(kept.as_mut()).await;
-        for _ in 0..50 {
+        while shell.lock().log.end().segment() == tail {
             let large = [NewTask::new("kind", vec![7; 1_000])];
             assert!(poll_once(rig.driver.enqueue(&churn, &large)).await.is_none());
         }
         assert!(poll_once(rig.driver.purge(&churn)).await.is_none());
-        let shell = &rig.driver.engine.shell;
-        let stop = AtomicBool::new(false);
-        rig.synced(Janitor::new(shell, &stop).step()).await;
-        assert!(shell.lock().log.oldest().is_none_or(|oldest| oldest.id > 1), "it was not cleaned");
+        rig.synced(janitor.step()).await;
+        let oldest = shell.lock().log.oldest().map(|oldest| oldest.id);
+        assert!(oldest.is_none_or(|oldest| oldest > tail), "it was not cleaned");
         assert!(poll_once(kept).await.is_some());
     }
-    let Rig { dir, clock, driver, queue } = rig;
+    let Rig { dir, clock, driver, queue: _ } = rig;
     drop(driver);
-    let stats = open(&dir, &clock).stats(&queue).await.unwrap();
-    assert_eq!(stats.ready, 1, "a task of a segment that was cleaned");
+    let again = open(&dir, &clock);
+    assert_eq!(again.engine.shell.lock().state.tasks(), 1, "a task of the segment is gone");
 }
 
 #[tokio::test]
