@@ -14,6 +14,7 @@ use crate::Durability;
 use crate::log::clean::Cleaning;
 use crate::log::segment::{Segment, segment_path};
 use crate::log::spares::{SEGMENT_BYTES_MAX, make_file};
+use crate::position::Position;
 use crate::shell::{Core, Shell};
 use crate::state::Candidate;
 
@@ -154,6 +155,10 @@ impl<'a> Janitor<'a> {
             return Ok(true);
         }
         if self.cleaning.as_ref().is_none_or(|cleaning| cleaning.segment() != oldest.id) {
+            // INVARIANT: a segment is looked through only when all of it is in its file. Its last
+            // frames may still wait to be written, though others were begun behind it.
+            let written = Position::new(oldest.id + 1, 0);
+            self.shell.commit.write(self.shell, written, Operation::Administer)?;
             self.cleaning = Cleaning::begin(&oldest).map_err(unreadable).map(Some)?;
         }
         if self.copied > self.shell.lock().log.appended_bytes() + IDLE_COPY_BYTES {
