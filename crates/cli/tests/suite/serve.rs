@@ -240,6 +240,49 @@ fn a_port_that_is_taken_is_a_matter_of_time() {
     drop(server);
 }
 
+/// A server with a call that gets no answer: its queues are held by another process, which is stopped.
+fn stuck(shell: &Shell, timeout: &str) -> (Serving, Serving, tokio::runtime::Runtime) {
+    let text = format!("queue:\n  graceful_shutdown_timeout: {timeout}\n");
+    shell.write("tidegate.yaml", &text);
+    let holder = serving(shell, &[]);
+    let server = serving(shell, &["--ready-file", "ready.json"]);
+    let address = address(&ready(shell));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    holder.signal("STOP");
+    runtime.block_on(async {
+        let channel = channel(&address).await;
+        let mut client = tidegate_remote::proto::broker_client::BrokerClient::new(channel.clone());
+        let list = tidegate_remote::proto::ListQueuesRequest {};
+        tokio::spawn(async move { client.list_queues(list).await });
+        // What comes behind it on the connection is answered: it has arrived.
+        assert_eq!(health(channel).await, SERVING);
+    });
+    (server, holder, runtime)
+}
+
+#[test]
+fn what_is_not_answered_in_time_is_cut_off() {
+    let shell = Shell::new();
+    let (server, _holder, _runtime) = stuck(&shell, "100ms");
+    server.signal("TERM");
+    let ended = server.end().ok();
+    assert!(ended.stderr.contains("not answered within 100 ms were cut off"), "{ended:?}");
+}
+
+#[test]
+fn a_second_signal_waits_for_nothing() {
+    let shell = Shell::new();
+    let (mut server, _holder, _runtime) = stuck(&shell, "60s");
+    let begun = std::time::Instant::now();
+    server.signal("TERM");
+    assert!(server.next_on_stderr().contains("ending"));
+    server.signal("TERM");
+    let ended = server.end().ok();
+    assert!(begun.elapsed() < PATIENCE, "{ended:?}");
+    assert!(!ended.stderr.contains("cut off"), "{ended:?}");
+    assert!(!shell.path().join("ready.json").exists());
+}
+
 #[test]
 fn systemd_is_told_when_it_begins_and_when_it_ends() {
     let shell = Shell::new();
