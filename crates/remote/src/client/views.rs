@@ -70,7 +70,8 @@ pub(super) async fn queues(mut calls: Calls) -> Result<Vec<QueueName>> {
 
 pub(super) async fn spec(mut calls: Calls, queue: &QueueName) -> Result<QueueSpec> {
     let request = proto::GetSpecRequest { queue: queue.to_string() };
-    spec_from(answer(calls.get_spec(request).await, INSPECT)?.spec, INSPECT).map_err(newer)
+    spec_from(answer(calls.get_spec(request).await, INSPECT)?.spec, INSPECT)
+        .map_err(|error| newer(&error))
 }
 
 pub(super) async fn stats(mut calls: Calls, queue: &QueueName) -> Result<QueueStats> {
@@ -137,7 +138,7 @@ pub(super) async fn members(mut calls: Calls, queue: &QueueName) -> Result<Vec<M
 pub(super) async fn update(mut calls: Calls, spec: &QueueSpec) -> Result<QueueSpec> {
     let request = proto::UpdateQueueRequest { spec: Some(spec_to(spec)) };
     let spec = answer(calls.update_queue(request).await, ADMINISTER)?.spec;
-    spec_from(spec, ADMINISTER).map_err(newer)
+    spec_from(spec, ADMINISTER).map_err(|error| newer(&error))
 }
 
 pub(super) async fn delete(mut calls: Calls, queue: &QueueName) -> Result<()> {

@@ -152,6 +152,6 @@ pub(crate) fn capabilities_from(can: &proto::Capabilities) -> Result<Capabilitie
 
 /// A choice of a message. WHY: to take an unknown one for the first would promise what nobody said.
 fn known<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T> {
-    let why = || newer(unreadable(Operation::Open, format!("{field} {number} is not known")));
+    let why = || newer(&unreadable(Operation::Open, format!("{field} {number} is not known")));
     T::try_from(number).map_err(|_| why())
 }

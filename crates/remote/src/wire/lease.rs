@@ -114,7 +114,7 @@ pub(crate) fn settled_from(outcome: i32) -> Result<Settled> {
         Ok(proto::Outcome::LostSuperseded) => Settled::Lost(Lost::Superseded),
         Ok(proto::Outcome::LostNotFound) => Settled::Lost(Lost::NotFound),
         Ok(proto::Outcome::Unspecified) | Err(_) => {
-            return Err(newer(unreadable(SETTLE, format!("outcome {outcome} is not known"))));
+            return Err(newer(&unreadable(SETTLE, format!("outcome {outcome} is not known"))));
         }
     })
 }

@@ -19,7 +19,7 @@ pub(crate) fn unreadable(doing: Operation, why: impl Into<String>) -> Error {
 }
 
 /// What a client makes of an answer that it cannot read: nothing the caller did is wrong with it.
-pub(crate) fn newer(error: Error) -> Error {
+pub(crate) fn newer(error: &Error) -> Error {
     let why = error.message();
     let why = format!("{why}; the server may be newer than this program: update it");
     let unexpected = Error::new(ErrorKind::Unexpected, error.operation(), why);

@@ -323,7 +323,7 @@ proptest! {
 
     #[test]
     fn capabilities_come_back(can in capabilities()) {
-        let back = capabilities_from(sent(&capabilities_to(&can))).unwrap();
+        let back = capabilities_from(&sent(&capabilities_to(&can))).unwrap();
         prop_assert_eq!(back, can);
     }
 
@@ -418,12 +418,13 @@ fn what_only_a_newer_server_says_is_unexpected() {
     let can = |change: fn(&mut proto::Capabilities)| {
         let known = proto::Capabilities { batch_max: 1, payload_max: 1, ..Default::default() };
         let mut can = known;
-        assert!(capabilities_from(known).is_ok());
+        assert!(capabilities_from(&known).is_ok());
         change(&mut can);
-        capabilities_from(can).unwrap_err()
+        capabilities_from(&can).unwrap_err()
     };
     let spec = proto::QueueSpec { name: "mail".into(), router: 9, ..Default::default() };
-    let spec = spec_from(Some(spec), Operation::Inspect).map_err(newer).unwrap_err();
+    let spec =
+        spec_from(Some(spec), Operation::Inspect).map_err(|error| newer(&error)).unwrap_err();
     assert_eq!(spec.subject(), Some("\"mail\""));
     for (error, field) in [
         (settled_from(99).unwrap_err(), "outcome 99"),

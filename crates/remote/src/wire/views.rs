@@ -45,7 +45,7 @@ pub(crate) fn view_to(view: TaskView) -> proto::TaskView {
 pub(crate) fn view_from(view: proto::TaskView, queue: &QueueName) -> Result<TaskView> {
     let proto::TaskView { task, state, until_ms, dead_letter } = view;
     let task = task.ok_or_else(|| unreadable(INSPECT, "a view has no task").on(queue))?;
-    let state = state_from(state).map_err(newer)?;
+    let state = state_from(state).map_err(|error| newer(&error))?;
     Ok(TaskView {
         task: task_from(task, queue, INSPECT)?,
         state: state.ok_or_else(|| unreadable(INSPECT, "a view has no state").on(queue))?,
