@@ -33,7 +33,7 @@ enum Command {
     ///
     /// Beside a bare log that writes the same records, round by round in turn.
     Engine(curves::CurvesArgs),
-    /// Draws what `engine --save` has written
+    /// Draws what `engine --save` and `cargo xtask backlog --save` have written
     Plot(plot::PlotArgs),
     /// What a process of `peers` serves
     #[command(subcommand, hide = true)]

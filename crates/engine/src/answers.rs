@@ -1,37 +1,51 @@
-//! An answer leaves when what it depends on is durable, and not before. Nothing syncs here but the
-//! tests themselves: the engine has no threads, and its callers may not block.
+//! An answer leaves when what it depends on is durable, and not before; and what is not written yet is
+//! not taken for gone. Nothing syncs here but the tests themselves: the engine has no threads, and its
+//! callers may not block.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_lite::future::poll_once;
 use tempfile::TempDir;
 use tidegate_core::{
-    Driver, Enqueued, NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions, Session,
-    SessionOptions, Unique, Verdict,
+    Admin, Driver, Enqueued, ManualClock, NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions,
+    Session, SessionOptions, Unique, Verdict,
 };
 
 use crate::Options;
 use crate::disk::{Disk, RealDisk};
 use crate::driver::EngineDriver;
 use crate::engine::Engine;
+use crate::janitor::Janitor;
 
 struct Rig {
-    _dir: TempDir,
+    dir: TempDir,
+    clock: ManualClock,
     driver: EngineDriver,
     queue: QueueName,
 }
 
+fn open(dir: &TempDir, clock: &ManualClock) -> EngineDriver {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let clock = Arc::new(clock.clone());
+    // WHY: less than a declaration reserves, so that its segment is more than the log should hold.
+    let options = Options { segment_bytes: 1 << 10, clock, ..Options::new(dir.path()) };
+    EngineDriver::new(Arc::new(Engine::open_unattended(&options, &disk, [7; 16]).unwrap()))
+}
+
 impl Rig {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let engine = Engine::open_unattended(&Options::new(dir.path()), &disk, [7; 16]).unwrap();
-        let driver = EngineDriver::new(Arc::new(engine));
-        let rig = Self { _dir: dir, driver, queue: QueueName::new("q").unwrap() };
-        let spec = QueueSpec { ordering: Ordering::Key, ..QueueSpec::new(rig.queue.clone()) };
+        Self::with(Ordering::Key).await
+    }
+
+    async fn with(ordering: Ordering) -> Self {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+        let driver = open(&dir, &clock);
+        let rig = Self { dir, clock, driver, queue: QueueName::new("q").unwrap() };
+        let spec = QueueSpec { ordering, ..QueueSpec::new(rig.queue.clone()) };
         rig.synced(rig.driver.declare(&spec)).await.unwrap();
         rig
     }
@@ -103,6 +117,59 @@ async fn a_task_is_handed_out_when_its_send_is_durable() {
     assert_waits(received.as_mut()).await;
     rig.sync();
     assert_eq!(poll_once(received).await.unwrap().unwrap().len(), 1);
+}
+
+/// A sync can take longer than a lease: the task comes back, and its send is no more durable than it
+/// was.
+#[tokio::test]
+async fn a_task_whose_lease_ended_is_handed_out_again_when_its_send_is_durable() {
+    let unkeyed = || NewTask::new("kind", "payload");
+    let cases = [(Ordering::None, unkeyed()), (Ordering::Key, task()), (Ordering::Key, unkeyed())];
+    for (ordering, task) in cases {
+        let rig = Rig::with(ordering).await;
+        let session = rig.session().await;
+        let mut sent = pin!(rig.send(task));
+        assert_waits(sent.as_mut()).await;
+        let options = ReceiveOptions::up_to(1).leased_for(Duration::from_millis(20));
+        let mut first = pin!(session.receive(&options));
+        assert_waits(first.as_mut()).await;
+        rig.clock.advance(Duration::from_millis(20));
+        let mut second = pin!(session.receive(&options));
+        assert_waits(second.as_mut()).await;
+        rig.sync();
+        assert_eq!(poll_once(second).await.unwrap().unwrap().len(), 1);
+    }
+}
+
+/// The log has gone on in the next segment before the last frames of the one before were written.
+#[tokio::test]
+async fn a_segment_is_cleaned_only_when_all_of_it_is_written() {
+    let rig = Rig::new().await;
+    let churn = QueueName::new("churn").unwrap();
+    rig.synced(rig.driver.declare(&QueueSpec::new(churn.clone()))).await.unwrap();
+    {
+        let shell = &rig.driver.engine.shell;
+        let stop = AtomicBool::new(false);
+        let mut janitor = Janitor::new(shell, &stop);
+        rig.synced(janitor.step()).await;
+        let tail = shell.lock().log.end().segment();
+        assert!(shell.lock().log.oldest().is_none(), "there is more than the tail");
+        let mut kept = pin!(rig.send(task()));
+        assert_waits(kept.as_mut()).await;
+        while shell.lock().log.end().segment() == tail {
+            let large = [NewTask::new("kind", vec![7; 1_000])];
+            assert!(poll_once(rig.driver.enqueue(&churn, &large)).await.is_none());
+        }
+        assert!(poll_once(rig.driver.purge(&churn)).await.is_none());
+        rig.synced(janitor.step()).await;
+        let oldest = shell.lock().log.oldest().map(|oldest| oldest.id);
+        assert!(oldest.is_none_or(|oldest| oldest > tail), "it was not cleaned");
+        assert!(poll_once(kept).await.is_some());
+    }
+    let Rig { dir, clock, driver, queue: _ } = rig;
+    drop(driver);
+    let again = open(&dir, &clock);
+    assert_eq!(again.engine.shell.lock().state.tasks(), 1, "a task of the segment is gone");
 }
 
 #[tokio::test]

@@ -202,8 +202,13 @@ impl Opened {
         synced: bool,
     ) -> io::Result<Self> {
         let mut spares = Spares::new(disk.clone(), dir.to_owned(), segment_bytes, synced);
+        let may_keep = recovered.as_ref().is_none_or(are_spares_of_the_past);
         for name in disk.list(dir)? {
             if let Some(number) = spare_number(&name) {
+                if !may_keep {
+                    disk.remove(&spare_path(dir, number))?;
+                    continue;
+                }
                 let file = disk.open(&spare_path(dir, number))?;
                 let size = u32::try_from(file.len()?).unwrap_or(u32::MAX);
                 spares.add(number, file, size);
@@ -231,6 +236,15 @@ impl Opened {
         });
         Ok(Self { tail, spares })
     }
+}
+
+/// Whether spares hold no frames but those of segments that the log once had.
+///
+/// A log that is never synced does not sync the names of its segments either. After a power cut, one
+/// that was beyond the end may be called a spare again and still hold its frames. The segment that is
+/// to come has the same number, so they would be taken for its own, and for what follows them.
+fn are_spares_of_the_past(recovered: &Recovered) -> bool {
+    recovered.was_closed || !recovered.relaxed
 }
 
 /// Says what was found, to the log output and to whoever asks.

@@ -14,6 +14,7 @@ use crate::Durability;
 use crate::log::clean::Cleaning;
 use crate::log::segment::{Segment, segment_path};
 use crate::log::spares::{SEGMENT_BYTES_MAX, make_file};
+use crate::position::Position;
 use crate::shell::{Core, Shell};
 use crate::state::Candidate;
 
@@ -154,6 +155,10 @@ impl<'a> Janitor<'a> {
             return Ok(true);
         }
         if self.cleaning.as_ref().is_none_or(|cleaning| cleaning.segment() != oldest.id) {
+            // INVARIANT: a segment is looked through only when all of it is in its file. Its last
+            // frames may still wait to be written, though others were begun behind it.
+            let written = Position::new(oldest.id + 1, 0);
+            self.shell.commit.write(self.shell, written, Operation::Administer)?;
             self.cleaning = Cleaning::begin(&oldest).map_err(unreadable).map(Some)?;
         }
         if self.copied > self.shell.lock().log.appended_bytes() + IDLE_COPY_BYTES {
@@ -269,10 +274,13 @@ impl Core {
 /// Makes segments larger as the log grows.
 fn grow_segments(core: &mut Core) {
     let (_, used) = core.log.size();
-    let bytes = core.log.spares.segment_bytes();
-    if bytes < SEGMENT_BYTES_MAX && core.log.grows() && used > 4 * u64::from(bytes) {
-        core.log.spares.set_segment_bytes((bytes * 2).min(SEGMENT_BYTES_MAX));
+    // WHY: all the way at once. A large log that was just opened would remove spares as too many for
+    // its small segments, and fill others for the larger ones a moment later.
+    let mut bytes = core.log.spares.segment_bytes();
+    while bytes < SEGMENT_BYTES_MAX && core.log.grows() && used > 4 * u64::from(bytes) {
+        bytes = (bytes * 2).min(SEGMENT_BYTES_MAX);
     }
+    core.log.spares.set_segment_bytes(bytes);
 }
 
 fn make_spare(core: &mut Core, segment: &Arc<Segment>) -> io::Result<()> {
@@ -299,4 +307,40 @@ pub(crate) fn spawn(
     run: impl FnOnce() + Send + 'static,
 ) -> io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name(format!("tidegate-{name}")).spawn(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::{Driver, NewTask, QueueName, QueueSpec};
+
+    use super::*;
+    use crate::Options;
+    use crate::disk::{Disk, RealDisk};
+    use crate::driver::EngineDriver;
+    use crate::engine::Engine;
+
+    /// Else a large log removes spares after each open, and makes them again.
+    #[test]
+    fn after_an_open_segments_are_as_large_as_they_were() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { durability: Durability::Never, ..Options::new(dir.path()) };
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let open = || Arc::new(Engine::open_unattended(&options, &disk, [7; 16]).unwrap());
+        let size = |engine: &Engine| {
+            block_on(Janitor::new(&engine.shell, &AtomicBool::new(false)).step());
+            engine.shell.lock().log.spares.segment_bytes()
+        };
+        let engine = open();
+        let queue = QueueName::new("q").unwrap();
+        let driver = EngineDriver::new(engine.clone());
+        block_on(driver.declare(&QueueSpec::new(queue.clone()))).unwrap();
+        let tasks = vec![NewTask::new("kind", vec![7; 1 << 20]); 36];
+        for task in tasks.chunks(1) {
+            assert!(block_on(driver.enqueue(&queue, task)).unwrap()[0].is_ok());
+        }
+        let before = size(&engine);
+        assert_eq!(before, 16 << 20);
+        drop((driver, engine));
+        assert_eq!(size(&open()), before);
+    }
 }

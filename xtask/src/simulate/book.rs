@@ -50,6 +50,9 @@ pub(crate) struct Pages {
     tokens: HashSet<Vec<u8>>,
     /// Tasks by their sequences, as far as anybody was told.
     sequences: HashMap<u64, String>,
+    /// Whether two tasks that are there may have one sequence: on a disk that lied when an open erased
+    /// what lay behind the end of the log. A later power cut brings that back, beside what was sent since.
+    repeats: bool,
     /// Tasks that a flipped bit may have touched.
     pub(crate) damaged: BTreeSet<String>,
     /// Frames in which a bit was flipped, and that no open has named yet.
@@ -191,6 +194,7 @@ impl Book {
         let known = self.pages().sequences.get(&lease.task.sequence).cloned();
         // WHY: the sequence of a task whose record is damaged may be given out again.
         let known = known.filter(|other| !self.pages().damaged.contains(other));
+        let known = known.filter(|_| !self.pages().repeats);
         if let Some(other) = known.filter(|other| *other != name(lease.task.id)) {
             let given = name(lease.task.id);
             self.violation(format_args!("{given} was handed out in the place of {other}"));
@@ -250,9 +254,10 @@ impl Book {
     }
 
     /// A power cut may have taken anything: nothing that was acknowledged need be there, and what
-    /// was given out may be given out again.
-    pub(crate) fn forget_promises(&self) {
+    /// was given out may be given out again; where the disk `lies`, in two tasks at once.
+    pub(crate) fn forget_promises(&self, lies: bool) {
         let mut pages = self.pages();
+        pages.repeats = lies;
         pages.issued.clear();
         pages.declared.clear();
         pages.paused.clear();

@@ -54,11 +54,11 @@ pub(crate) fn a_second_open_is_refused(world: &World) {
 /// What must be there when a process has opened the engine.
 pub(crate) fn after_open(world: &World, broker: Broker) -> impl Future<Output = ()> + use<> {
     let (promise, book) = (Promise::of(world), world.book.clone());
-    let may_fail = world.may_fail();
+    let (may_fail, lies) = (world.may_fail(), world.scenario.lies());
     async move {
         let looked = match promise {
             Promise::Right => {
-                book.forget_promises();
+                book.forget_promises(lies);
                 Ok(())
             }
             Promise::All | Promise::Prefix => look(&book, &broker, promise).await,

@@ -215,7 +215,13 @@ impl World {
         *lock(&self.process) = Some(process.clone());
         self.book.opened(&self.said);
         if let Some((ended_us, leases_over)) = self.ended.take() {
-            self.book.restarted(ended_us, leases_over);
+            // WHY: an open whose sync failed is tried again, and may have taken back what a power cut
+            // would have: lease records that nothing says were synced.
+            let forgot = self.may_have_forgotten_leases();
+            if forgot {
+                self.book.pages().cuts_us.push(ended_us);
+            }
+            self.book.restarted(ended_us, leases_over || forgot);
         }
         if self.rng.u8(0..8) == 0 {
             checks::a_second_open_is_refused(self);
@@ -388,9 +394,7 @@ impl World {
         self.executor.clear();
         lock(&self.process).take();
         let ended_us = self.book.process_ended();
-        // WHY: a power cut may forget the newest lease records, and so may a sync that failed.
-        let tally = self.machine.tally();
-        let cut = tally.power_cuts + tally.syncs_failed > 0;
+        let cut = self.may_have_forgotten_leases();
         if cut {
             self.book.pages().cuts_us.push(ended_us);
         }
@@ -407,6 +411,12 @@ impl World {
         {
             self.book.flipped(&flip);
         }
+    }
+
+    /// A power cut may forget the newest lease records, and so may a sync that failed.
+    fn may_have_forgotten_leases(&self) -> bool {
+        let tally = self.machine.tally();
+        tally.power_cuts + tally.syncs_failed > 0
     }
 
     /// A process that completes what is left, and is closed.

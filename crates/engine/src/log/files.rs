@@ -44,9 +44,9 @@ struct OpenedFile {
     id: u32,
     file: Arc<dyn DiskFile>,
     size: u32,
-    /// `None` if the header is damaged or blank, or is that of the file's former life.
+    /// `None` if the header is damaged beyond mending or blank, or is that of the file's former life.
     header: Option<SegmentHeader>,
-    /// The header, if it is damaged.
+    /// The header, if it is damaged beyond mending.
     damaged: Option<SegmentHeader>,
 }
 
@@ -82,6 +82,14 @@ fn open_segment(disk: &Arc<dyn Disk>, dir: &Path, id: u32) -> Result<OpenedFile,
     file.read_at(&mut bytes, 0).map_err(read)?;
     let (header, damaged) = match SegmentHeader::read(&bytes) {
         HeaderRead::Sound(header) => (Some(header).filter(|header| header.id == id), None),
+        HeaderRead::Mended(header) => {
+            tracing::warn!(
+                segment = id,
+                "one bit of the header of this segment of the log had flipped; it was read as it was \
+                 before, and nothing is lost: the disk may be failing"
+            );
+            (Some(header).filter(|header| header.id == id), None)
+        }
         HeaderRead::Damaged => (None, SegmentHeader::claimed(&bytes, id)),
         HeaderRead::Newer(version) => return Err(newer(&path, version)),
     };

@@ -35,6 +35,8 @@ pub(crate) struct Recovered {
     /// What is damaged although it was acknowledged.
     pub(crate) damage: Vec<Damage>,
     pub(crate) was_closed: bool,
+    /// Whether the log was never synced when it was last written.
+    pub(crate) relaxed: bool,
 }
 
 /// A part of the log that was acknowledged and cannot be read.
@@ -94,8 +96,10 @@ impl Ends {
                 ends.note(&header, body);
                 at += header.frame_bytes();
             }
-            // WHY: where the first frame is damaged, others may follow it.
-            if at > FRAMES_START as usize || window.has_header(at + 1)? {
+            // WHY: where the first frame is damaged, others may follow it. A header without its body
+            // is none: it is not read, so it is not erased, and behind the end it would ask for the
+            // segments before it for ever.
+            if at > FRAMES_START as usize || window.has_frame(at + 1)? {
                 return Ok(ends);
             }
         }
@@ -269,7 +273,7 @@ impl Replay {
             // WHY: a frame is missing only if one follows. Whether one does in the next segment,
             // its own first frame tells, unless there is none before it to be followed.
             if segment.id >= self.ends.last {
-                return Ok(window.has_header(at + 1)?.then_some(number));
+                return Ok(window.has_frame(at + 1)?.then_some(number));
             }
             if self.next_lsn.is_none() {
                 return Ok(Some(number));
@@ -397,6 +401,7 @@ impl Replay {
             ghosts: self.ghosts,
             damage: self.damage,
             was_closed: self.was_closed,
+            relaxed: self.ends.relaxed,
         }
     }
 }

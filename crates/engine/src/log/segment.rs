@@ -28,6 +28,8 @@ pub(crate) struct SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderRead {
     Sound(SegmentHeader),
+    /// One bit of it had flipped, and this is what it said before.
+    Mended(SegmentHeader),
     /// Written by a newer program.
     Newer(u32),
     Damaged,
@@ -47,7 +49,24 @@ impl SegmentHeader {
     }
 
     pub(crate) fn read(bytes: &[u8]) -> HeaderRead {
-        Self::take(bytes).unwrap_or(HeaderRead::Damaged)
+        Self::take(bytes).or_else(|| Self::mend(bytes)).unwrap_or(HeaderRead::Damaged)
+    }
+
+    /// What the header said before a bit of it flipped.
+    ///
+    /// Any two headers with sound check sums differ in at least six bits, so there is no more than
+    /// one that is a single bit away, and a header with up to four flipped bits is not mended wrongly.
+    fn mend(bytes: &[u8]) -> Option<HeaderRead> {
+        let mut tried = bytes.get(..FRAMES_START as usize)?.to_vec();
+        for bit in 0..tried.len() * 8 {
+            flip(&mut tried, bit);
+            match Self::take(&tried) {
+                Some(HeaderRead::Sound(header)) => return Some(HeaderRead::Mended(header)),
+                Some(read) => return Some(read),
+                None => flip(&mut tried, bit),
+            }
+        }
+        None
     }
 
     fn take(bytes: &[u8]) -> Option<HeaderRead> {
@@ -76,6 +95,12 @@ impl SegmentHeader {
     /// The seed of the segment's frames' check sums: another for every life of the file.
     pub(crate) fn salt(self) -> u32 {
         crc32c::crc32c_append(crc32c::crc32c(&self.log), &self.id.to_le_bytes())
+    }
+}
+
+fn flip(bytes: &mut [u8], bit: usize) {
+    if let Some(byte) = bytes.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
     }
 }
 
@@ -114,17 +139,52 @@ pub(crate) fn spare_number(name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    const HEADER: SegmentHeader = SegmentHeader { log: [7; 16], id: 42 };
+
     #[test]
-    fn a_header_is_read_back_and_a_damaged_one_is_not() {
-        let header = SegmentHeader { log: [7; 16], id: 42 };
-        let bytes = header.to_bytes();
-        assert_eq!(SegmentHeader::read(&bytes), HeaderRead::Sound(header));
+    fn a_header_is_read_back_and_mended_where_one_bit_flipped() {
+        let mut bytes = HEADER.to_bytes();
+        assert_eq!(SegmentHeader::read(&bytes), HeaderRead::Sound(HEADER));
         for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(SegmentHeader::read(&damaged), HeaderRead::Damaged);
+            flip(&mut bytes, bit);
+            assert_eq!(SegmentHeader::read(&bytes), HeaderRead::Mended(HEADER), "bit {bit}");
+            flip(&mut bytes, bit);
         }
+    }
+
+    #[test]
+    fn a_header_with_more_damage_is_not_guessed() {
+        let sound = HEADER.to_bytes();
+        for first in 0..sound.len() * 8 {
+            // WHY: not every pair of them, which takes a minute.
+            for second in (0..first).step_by(41) {
+                let mut bytes = sound.clone();
+                [first, second].into_iter().for_each(|bit| flip(&mut bytes, bit));
+                assert_eq!(SegmentHeader::read(&bytes), HeaderRead::Damaged, "{first} {second}");
+            }
+        }
+        assert_eq!(SegmentHeader::read(&[0; 64]), HeaderRead::Damaged);
+        assert_eq!(SegmentHeader::read(&sound[..63]), HeaderRead::Damaged);
         assert_eq!(SegmentHeader::read(&[]), HeaderRead::Damaged);
+    }
+
+    /// The header of a newer format is one also where a bit of it flipped; one that only a flipped
+    /// bit makes newer is of this format.
+    #[test]
+    fn a_newer_version_is_told_from_a_flipped_bit() {
+        let mut newer = HEADER.to_bytes();
+        newer[8] = 5;
+        let crc = crc32c::crc32c(&newer[..60]);
+        newer[60..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::read(&newer), HeaderRead::Newer(5));
+        for bit in 0..newer.len() * 8 {
+            flip(&mut newer, bit);
+            assert_eq!(SegmentHeader::read(&newer), HeaderRead::Newer(5), "bit {bit}");
+            flip(&mut newer, bit);
+        }
+        let mut flipped = HEADER.to_bytes();
+        flipped[8] ^= 4;
+        assert_eq!(SegmentHeader::read(&flipped), HeaderRead::Mended(HEADER));
     }
 
     #[test]

@@ -33,20 +33,22 @@ impl<'a> Window<'a> {
         Ok(frame::read(whole, salt).ok())
     }
 
-    /// Whether a sound header of the segment stands at or after `from`.
-    pub(super) fn has_header(&mut self, mut from: usize) -> Result<bool, Error> {
+    /// Whether a sound frame of the segment begins at or after `from`.
+    pub(super) fn has_frame(&mut self, mut from: usize) -> Result<bool, Error> {
         let (salt, size) = (self.segment.salt, self.segment.size as usize);
         while from < size {
             let piece = self.get(from, WINDOW_BYTES)?;
-            let is_header = |place: usize| {
-                let header = frame::read_header(piece.get(place..).unwrap_or_default(), salt);
-                header.is_ok_and(|header| from + place + header.frame_bytes() <= size)
-            };
-            if memchr::memmem::find_iter(piece, &frame::MAGIC_BYTES).any(is_header) {
-                return Ok(true);
-            }
+            let is_header =
+                |at: &usize| frame::read_header(piece.get(*at..).unwrap_or_default(), salt).is_ok();
+            let found = memchr::memmem::find_iter(piece, &frame::MAGIC_BYTES).filter(is_header);
+            let headers: Vec<usize> = found.map(|at| from + at).collect();
             // WHY: a header that was cut off by the end of this piece is whole in the next.
             from += piece.len().saturating_sub(HEADER_BYTES - 1).max(1);
+            for at in headers {
+                if self.frame(at)?.is_some() {
+                    return Ok(true);
+                }
+            }
         }
         Ok(false)
     }

@@ -49,12 +49,14 @@ impl Machine {
     }
 }
 
-/// The headers of segments, but not the last sound one: it tells what log it is.
+/// The headers of segments in which no bit has flipped yet: one flipped bit is mended, of two it is
+/// not known what they were.
 fn headers(state: &State) -> Vec<Place> {
     let bytes = FRAMES_START as usize;
     let place = |inode| Place { inode, at: 0, bytes, flip: Flip::default() };
-    let sound = segments(state, |inode| &inode.disk).map(|(_, inode, _)| place(inode));
-    sound.skip(1).collect()
+    let all = segments(state, |inode| &inode.disk);
+    let sound = all.filter(|(header, _, bytes)| bytes.starts_with(&header.to_bytes()));
+    sound.map(|(_, inode, _)| place(inode)).collect()
 }
 
 /// Frames that some later frame says were synced, and that are still needed. What says so is on the
@@ -110,7 +112,9 @@ fn told_floor((header, _, bytes): (SegmentHeader, usize, &[u8])) -> u32 {
     floor
 }
 
-/// The segments with sound headers, in order, and what the disk or the page cache has of them.
+/// The segments of the log, in order, and what the disk or the page cache has of them. A header that
+/// the engine mends counts, for the engine reads what such a segment tells: that others are not needed
+/// any more, and what was synced.
 fn segments(
     state: &State,
     bytes: fn(&Inode) -> &Vec<u8>,
@@ -119,7 +123,9 @@ fn segments(
     state.names.iter().filter_map(move |(path, inode)| {
         let bytes = &**bytes(state.inodes.get(*inode)?);
         match SegmentHeader::read(bytes) {
-            HeaderRead::Sound(header) if named(path) == Some(header.id) => {
+            HeaderRead::Sound(header) | HeaderRead::Mended(header)
+                if named(path) == Some(header.id) =>
+            {
                 Some((header, *inode, bytes))
             }
             _ => None,

@@ -84,8 +84,12 @@ impl State {
             }
             for next in next.drain(..) {
                 grant.depends = grant.depends.max(next.depends);
-                let granted = self.grant(next.slot, &grant, hold, frame);
-                grant.tasks.extend(granted);
+                let Some(granted) = self.grant(next.slot, &grant, hold, frame) else { continue };
+                // INVARIANT: whatever brought it back, a task leaves when its own send is durable: a
+                // lease or a delay can end before the sync does.
+                let sent = granted.body.plus(granted.body_len as usize);
+                grant.depends = grant.depends.max(sent);
+                grant.tasks.push(granted);
             }
         }
         frame.end_list(&list, grant.tasks.len() as u32);

@@ -10,6 +10,7 @@ use super::line::Calls;
 use crate::proto;
 use crate::wire::error::status_from;
 use crate::wire::lease::{settled_from, token_to, verdict_to};
+use crate::wire::newer;
 use crate::wire::spec::{spec_from, spec_to};
 use crate::wire::task::{enqueued_from, follow_up_to, id_to};
 use crate::wire::views::{filter_to, list_to, member_from, stats_from, view_from};
@@ -70,6 +71,7 @@ pub(super) async fn queues(mut calls: Calls) -> Result<Vec<QueueName>> {
 pub(super) async fn spec(mut calls: Calls, queue: &QueueName) -> Result<QueueSpec> {
     let request = proto::GetSpecRequest { queue: queue.to_string() };
     spec_from(answer(calls.get_spec(request).await, INSPECT)?.spec, INSPECT)
+        .map_err(|error| newer(&error))
 }
 
 pub(super) async fn stats(mut calls: Calls, queue: &QueueName) -> Result<QueueStats> {
@@ -135,7 +137,8 @@ pub(super) async fn members(mut calls: Calls, queue: &QueueName) -> Result<Vec<M
 
 pub(super) async fn update(mut calls: Calls, spec: &QueueSpec) -> Result<QueueSpec> {
     let request = proto::UpdateQueueRequest { spec: Some(spec_to(spec)) };
-    spec_from(answer(calls.update_queue(request).await, ADMINISTER)?.spec, ADMINISTER)
+    let spec = answer(calls.update_queue(request).await, ADMINISTER)?.spec;
+    spec_from(spec, ADMINISTER).map_err(|error| newer(&error))
 }
 
 pub(super) async fn delete(mut calls: Calls, queue: &QueueName) -> Result<()> {

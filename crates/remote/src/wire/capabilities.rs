@@ -7,6 +7,7 @@ use tidegate_core::capabilities::{
 use tidegate_core::{Error, ErrorKind, Operation, Result};
 
 use super::time::{duration, micros};
+use super::{newer, unreadable};
 use crate::proto;
 
 pub(crate) fn capabilities_to(can: &Capabilities) -> proto::Capabilities {
@@ -89,21 +90,21 @@ fn delay_from(most: Option<u64>) -> Delay {
 
 pub(crate) fn capabilities_from(can: &proto::Capabilities) -> Result<Capabilities> {
     let lease_max = duration(can.lease_max_us);
-    let lease = match can.lease() {
+    let lease = match known("lease support", can.lease)? {
         proto::LeaseSupport::Timed => LeaseSupport::Timed(lease_max),
         proto::LeaseSupport::WhileConnected => LeaseSupport::WhileConnected(lease_max),
     };
-    let ordering = match can.ordering() {
+    let ordering = match known("ordering support", can.ordering)? {
         proto::OrderingSupport::None => OrderingSupport::No,
         proto::OrderingSupport::PerKey => OrderingSupport::PerKey,
         proto::OrderingSupport::PerPartition => OrderingSupport::PerPartition,
     };
-    let capacity = match can.capacity() {
+    let capacity = match known("capacity support", can.capacity)? {
         proto::CapacitySupport::None => CapacitySupport::No,
         proto::CapacitySupport::Soft => CapacitySupport::Soft,
         proto::CapacitySupport::Exact => CapacitySupport::Exact,
     };
-    let atomic = match can.atomic() {
+    let atomic = match known("atomic scope", can.atomic)? {
         proto::AtomicScope::None => AtomicScope::No,
         proto::AtomicScope::SameQueue => AtomicScope::SameQueue,
         proto::AtomicScope::SameBroker => AtomicScope::SameBroker,
@@ -147,4 +148,10 @@ pub(crate) fn capabilities_from(can: &proto::Capabilities) -> Result<Capabilitie
         batch_max: can.batch_max as usize,
         payload_max: usize::try_from(can.payload_max).unwrap_or(usize::MAX),
     })
+}
+
+/// A choice of a message. WHY: to take an unknown one for the first would promise what nobody said.
+fn known<T: TryFrom<i32>>(field: &str, number: i32) -> Result<T> {
+    let why = || newer(&unreadable(Operation::Open, format!("{field} {number} is not known")));
+    T::try_from(number).map_err(|_| why())
 }

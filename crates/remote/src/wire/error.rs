@@ -131,7 +131,7 @@ struct Cause {
 impl Cause {
     fn chain(texts: Vec<String>) -> Option<Self> {
         let link = |next: Option<Self>, text| Some(Self { text, next: next.map(Box::new) });
-        texts.into_iter().rev().take(CAUSES_MAX).fold(None, link)
+        texts.into_iter().take(CAUSES_MAX).rev().fold(None, link)
     }
 }
 

@@ -8,7 +8,7 @@ use tidegate_core::{
 
 use super::task::{task_from, task_to};
 use super::time::{duration, micros};
-use super::unreadable;
+use super::{newer, unreadable};
 use crate::proto;
 
 const SETTLE: Operation = Operation::Settle;
@@ -114,8 +114,7 @@ pub(crate) fn settled_from(outcome: i32) -> Result<Settled> {
         Ok(proto::Outcome::LostSuperseded) => Settled::Lost(Lost::Superseded),
         Ok(proto::Outcome::LostNotFound) => Settled::Lost(Lost::NotFound),
         Ok(proto::Outcome::Unspecified) | Err(_) => {
-            let why = format!("outcome {outcome} is not known; the server is newer than this");
-            return Err(unreadable(SETTLE, why));
+            return Err(newer(&unreadable(SETTLE, format!("outcome {outcome} is not known"))));
         }
     })
 }

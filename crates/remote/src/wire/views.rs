@@ -7,7 +7,7 @@ use tidegate_core::{
 
 use super::task::{dead_letter_from, dead_letter_to, task_from, task_to};
 use super::time::{duration, micros};
-use super::unreadable;
+use super::{newer, unreadable};
 use crate::proto;
 
 const INSPECT: Operation = Operation::Inspect;
@@ -45,7 +45,7 @@ pub(crate) fn view_to(view: TaskView) -> proto::TaskView {
 pub(crate) fn view_from(view: proto::TaskView, queue: &QueueName) -> Result<TaskView> {
     let proto::TaskView { task, state, until_ms, dead_letter } = view;
     let task = task.ok_or_else(|| unreadable(INSPECT, "a view has no task").on(queue))?;
-    let state = state_from(state)?;
+    let state = state_from(state).map_err(|error| newer(&error))?;
     Ok(TaskView {
         task: task_from(task, queue, INSPECT)?,
         state: state.ok_or_else(|| unreadable(INSPECT, "a view has no state").on(queue))?,
