@@ -21,10 +21,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<char> = text.chars().collect();
-    assert!(digits.len().is_multiple_of(2), "{text:?} has half a byte");
-    let digit = |digit: char| digit.to_digit(16).unwrap() as u8;
-    digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    let (pairs, half) = text.as_bytes().as_chunks::<2>();
+    assert!(half.is_empty(), "{text:?} has half a byte");
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
+    pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
 }
 
 /// The lines of the file: names and bytes.
@@ -138,7 +138,7 @@ fn varint(bytes: &mut &[u8]) -> u64 {
 }
 
 fn fixed(bytes: &mut &[u8]) -> Vec<u64> {
-    *bytes = &bytes[8..];
+    *bytes = bytes.get(8..).unwrap();
     Vec::new()
 }
 

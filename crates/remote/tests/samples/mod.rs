@@ -11,12 +11,15 @@ use std::fmt::Debug;
 
 use prost::Message;
 
+/// Whether bytes are read as a message.
+type Reads = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A message with the name of its line: the message's own, and after a dot what is special about it.
 pub(crate) struct Sample {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
     /// Whether these bytes are read as the message.
-    pub(crate) reads: Box<dyn Fn(&[u8]) -> bool>,
+    pub(crate) reads: Reads,
 }
 
 fn sample<M>(name: impl Into<String>, message: M) -> Sample
