@@ -1,8 +1,9 @@
 //! A copy of the workspace, so that no bug is ever put into the original.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ impl Tree {
         // WHY: not by the name of the profile that builds it, whose own folder is there.
         let root = from.join("target").join("mutated");
         let files = cargo::output("git", &["ls-files"])?;
+        let known: BTreeSet<PathBuf> = files.lines().map(|file| root.join(file)).collect();
+        remove_strays(&root, &known)?;
         for file in files.lines() {
             let (source, target) = (from.join(file), root.join(file));
             // A file that was deleted but not yet from git's list is none of the workspace.
@@ -82,5 +85,38 @@ impl Tree {
         }
         child.wait().map_err(told)?;
         Ok(false)
+    }
+}
+
+/// Removes what an earlier copy had and the workspace no longer has, but not what was built.
+fn remove_strays(folder: &Path, known: &BTreeSet<PathBuf>) -> Result<(), String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() && entry.file_name() != "target" {
+            remove_strays(&path, known)?;
+        } else if path.is_file() && !known.contains(&path) {
+            fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_workspace_no_longer_has_is_removed_from_the_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let [kept, stray, built] =
+            ["src/kept.rs", "src/old/stray.rs", "target/built"].map(|name| dir.path().join(name));
+        for file in [&kept, &stray, &built] {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        remove_strays(dir.path(), &BTreeSet::from([kept.clone()])).unwrap();
+        assert!(kept.exists() && built.exists());
+        assert!(!stray.exists());
     }
 }
