@@ -12,7 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use super::sends::Sends;
-use super::target::{Credentials, Target};
+use super::target::{Credentials, PATIENCE, Target};
 use super::work::Work;
 use crate::proto::broker_client::BrokerClient;
 use crate::proto::{self, hello_response::Event};
@@ -55,12 +55,10 @@ impl Line {
     /// one of the server's; `Invalid` if the target makes no sense.
     pub async fn dial(target: &Target) -> Result<Self> {
         let silent = || {
-            let why = format!("{target} did not answer within {:?}", target.patience());
+            let why = format!("{target} did not answer within {:?}", PATIENCE);
             Error::new(ErrorKind::Unavailable, Operation::Open, why)
         };
-        tokio::time::timeout(target.patience(), Self::connect(target))
-            .await
-            .map_err(|_| silent())?
+        tokio::time::timeout(PATIENCE, Self::connect(target)).await.map_err(|_| silent())?
     }
 
     async fn connect(target: &Target) -> Result<Self> {

@@ -60,11 +60,11 @@ impl Sends {
         tasks: &[NewTask],
     ) -> Result<Vec<Result<Enqueued>>> {
         let mut left = requests_of(queue, tasks);
-        let Some(first) = left.next() else { return Ok(Vec::new()) };
-        let mut outcomes = self.request(queue, first).await?;
-        for request in left {
+        let Some((first, bytes)) = left.next() else { return Ok(Vec::new()) };
+        let mut outcomes = self.request(queue, first, bytes).await?;
+        for (request, bytes) in left {
             let count = request.tasks.len();
-            match self.request(queue, request).await {
+            match self.request(queue, request, bytes).await {
                 Ok(more) => outcomes.extend(more),
                 // WHY: an earlier request went in, so the error is these tasks' alone.
                 Err(error) => {
@@ -80,8 +80,9 @@ impl Sends {
         &self,
         queue: &QueueName,
         mut request: proto::EnqueueRequest,
+        bytes: usize,
     ) -> Result<Vec<Result<Enqueued>>> {
-        let bytes = u32::try_from(request.encoded_len()).unwrap_or(u32::MAX);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let permits = self.credit.acquire_many(bytes.min(self.credit_bytes));
         let _held = permits.await.map_err(|_| lost(ENQUEUE).on(queue))?;
         let (tell, told) = oneshot::channel();
@@ -116,23 +117,27 @@ async fn hand_out(
     credit.close();
 }
 
-/// Splits tasks into requests that a server takes.
+/// Splits tasks into requests that a server takes, each with the bytes of its tasks.
 fn requests_of(
     queue: &QueueName,
     tasks: &[NewTask],
-) -> impl Iterator<Item = proto::EnqueueRequest> {
-    let mut left = tasks.iter().map(new_task_to).peekable();
+) -> impl Iterator<Item = (proto::EnqueueRequest, usize)> {
+    let with_bytes = |task: &NewTask| {
+        let task = new_task_to(task);
+        let bytes = task.encoded_len();
+        (task, bytes)
+    };
+    let mut left = tasks.iter().map(with_bytes).peekable();
     std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let mut fitting = Vec::new();
-        while let Some(task) = left.next_if(|task| {
-            bytes += task.encoded_len();
-            bytes <= REQUEST_TASK_BYTES || fitting.is_empty()
-        }) {
+        let (mut fitting, mut sum) = (Vec::new(), 0);
+        while let Some((task, bytes)) =
+            left.next_if(|(_, bytes)| sum + bytes <= REQUEST_TASK_BYTES || fitting.is_empty())
+        {
             fitting.push(task);
+            sum += bytes;
         }
         let request = proto::EnqueueRequest { id: 0, queue: queue.to_string(), tasks: fitting };
-        (!request.tasks.is_empty()).then_some(request)
+        (!request.tasks.is_empty()).then_some((request, sum))
     })
 }
 
@@ -144,7 +149,7 @@ mod tests {
         let task = |bytes: &usize| NewTask::new("k", vec![0; *bytes]);
         let tasks: Vec<NewTask> = bytes_of_each.iter().map(task).collect();
         let queue = QueueName::new("q").unwrap();
-        requests_of(&queue, &tasks).map(|request| request.tasks.len()).collect()
+        requests_of(&queue, &tasks).map(|(request, _)| request.tasks.len()).collect()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 use crate::listen::socket_path;
 
 /// How long a server may take to answer the first call.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A connection over TCP on which nothing was heard for so long is asked whether it is still there,
 /// and given up after as long again.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -67,10 +67,6 @@ impl Target {
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
-    }
-
-    pub(super) const fn patience(&self) -> Duration {
-        PATIENCE
     }
 
     pub(super) fn credentials(&self) -> Result<Credentials> {

@@ -28,6 +28,8 @@ use crate::wire::time::duration;
 
 /// Most steps that are read at a time.
 const READ_AT_ONCE: usize = 256;
+/// Steps under way beside credits; more are not read until some of them are answered.
+const UNDER_WAY_MAX: usize = 1_024;
 /// Leases of more bytes go out in parts, so that none is too long for its reader.
 const PART_BYTES: usize = 1 << 20;
 /// How long a receive may go on whose credit was taken back. WHY: one that is handing leases out comes
@@ -117,7 +119,8 @@ impl Work {
                     return None;
                 }
             }
-            let steps = &mut self.steps;
+            let reads = self.running.len() < self.shared.limits.credits_max + UNDER_WAY_MAX;
+            let steps = self.steps.as_mut().filter(|_| reads);
             let read = async {
                 match steps {
                     Some(steps) => steps.next().await,

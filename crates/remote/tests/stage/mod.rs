@@ -3,13 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tidegate_conformance::harness::{Deviation, Harness, Stage};
-use tidegate_core::Broker;
+use tidegate_core::{Broker, BrokerParts, ManualClock, QueueName, SessionOptions};
 use tidegate_engine::Options;
 use tidegate_remote::client::{self, Target};
 use tidegate_remote::listen::{self, Server, Tcp};
@@ -31,6 +31,7 @@ pub(crate) struct RemoteHarness {
 struct RemoteStage {
     dir: TempDir,
     over: Over,
+    clock: ManualClock,
     served: Mutex<Option<Served>>,
     client: Mutex<Broker>,
 }
@@ -51,15 +52,15 @@ impl Harness for RemoteHarness {
 
     async fn stage(&self) -> Option<Box<dyn Stage>> {
         let dir = tempfile::tempdir().unwrap();
-        let served = Served::start(dir.path(), self.over).await.unwrap();
-        let client = client::connect(served.target.clone()).await.unwrap();
+        let clock = ManualClock::new();
+        let served = Served::start(dir.path(), self.over, &clock).await.unwrap();
+        let client = served.client(&clock).await;
         let (served, client) = (Mutex::new(Some(served)), Mutex::new(client));
-        Some(Box::new(RemoteStage { dir, over: self.over, served, client }))
+        Some(Box::new(RemoteStage { dir, over: self.over, clock, served, client }))
     }
 
-    /// WHY: the way there and back, on a machine that does other things too, is well below it.
     fn tick(&self) -> Duration {
-        Duration::from_millis(20)
+        Duration::from_millis(1)
     }
 
     fn in_process(&self) -> bool {
@@ -78,18 +79,26 @@ impl Stage for RemoteStage {
     }
 
     async fn let_time_pass(&self, by: Duration) {
-        tokio::time::sleep(by).await;
+        tokio::task::yield_now().await;
+        // WHY: steps of one connection are begun in their order. When the first of these is answered,
+        // whoever was about to wait has asked to; when the second is, the engine knows.
+        for _ in 0..2 {
+            let nowhere = QueueName::new("nowhere").unwrap();
+            let opened = self.broker().open(&nowhere, &SessionOptions::default()).await;
+            assert!(opened.is_err());
+        }
+        self.clock.advance(by);
     }
 
     fn time_stands_still(&self) -> bool {
-        false
+        true
     }
 
     async fn restart(&self) -> Option<Broker> {
         let before = self.served.lock().unwrap().take();
         before.unwrap().cut_off().await;
-        let served = Served::start(self.dir.path(), self.over).await.unwrap();
-        let client = client::connect(served.target.clone()).await.unwrap();
+        let served = Served::start(self.dir.path(), self.over, &self.clock).await.unwrap();
+        let client = served.client(&self.clock).await;
         *self.served.lock().unwrap() = Some(served);
         *self.client.lock().unwrap() = client.clone();
         Some(client)
@@ -97,10 +106,11 @@ impl Stage for RemoteStage {
 }
 
 impl Served {
-    async fn start(dir: &Path, over: Over) -> io::Result<Self> {
+    async fn start(dir: &Path, over: Over, clock: &ManualClock) -> io::Result<Self> {
         let options = Options {
             segment_bytes: 64 << 10,
             payload_memory_bytes: 512 << 10,
+            clock: Arc::new(clock.clone()),
             ..Options::new(dir)
         };
         let engine = tidegate_engine::open(options).await.map_err(io::Error::other)?;
@@ -123,6 +133,13 @@ impl Served {
         });
         let target = listening.await.map_err(io::Error::other)??;
         Ok(Self { engine, _server: server, runtime: Some(runtime), target })
+    }
+
+    /// A client that goes by the engine's clock.
+    async fn client(&self, clock: &ManualClock) -> Broker {
+        let client = client::connect(self.target.clone()).await.unwrap();
+        let clock = Arc::new(clock.clone());
+        Broker::new(BrokerParts { clock, ..client.parts().clone() })
     }
 
     /// Ends every connection in the middle of whatever it does, and the engine after it.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tidegate_core::{Operation, Result};
+use tidegate_core::{Error, ErrorKind, Operation, Result};
 use tidegate_engine::Options;
 use tidegate_remote::client::{Ready, RemoteDriver};
 
@@ -40,16 +40,18 @@ impl Seat {
 
     /// Where a call goes now. Waits a little while the engine changes hands.
     pub(super) async fn at(&self, doing: Operation) -> Result<At<'_>> {
-        loop {
-            if let Some(holder) = self.held.get() {
-                return Ok(At::Held(holder));
-            }
-            if let Some(attached) = &self.attached
-                && let Ready::Up(_) = attached.ready(doing).await?
-            {
-                return Ok(At::Attached(attached));
-            }
+        if let Some(holder) = self.held.get() {
+            return Ok(At::Held(holder));
         }
+        if let Some(attached) = &self.attached
+            && let Ready::Up(_) = attached.ready(doing).await?
+        {
+            return Ok(At::Attached(attached));
+        }
+        // INVARIANT: one that began attached needs no connection any more only when it holds the engine.
+        self.held.get().map(At::Held).ok_or_else(|| {
+            Error::new(ErrorKind::Unexpected, doing, "the engine is neither here nor elsewhere")
+        })
     }
 
     /// The engine, if it is in this process.
