@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -10,6 +12,7 @@ use tidegate::{
     Broker, ErrorKind, Lease, Lost, NewTask, QueueName, QueueSpec, ReceiveOptions, Receiver,
     SessionOptions, Settled, State, connect,
 };
+use tokio::task::JoinHandle;
 
 const DONE: Settled = Settled::Done { state: State::Done };
 /// How soon another must have taken over.
@@ -124,6 +127,38 @@ async fn a_token_that_was_stale_before_stays_stale_under_the_next_holder() {
     drop((here, holder));
     assert_eq!(complete(&there, &stale).await, Settled::Lost(Lost::Superseded));
     assert_eq!(complete(&there, &fresh).await, DONE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_and_declarations_outlive_the_holder_that_was_asked() {
+    let dir = TempDir::new().unwrap();
+    let holder = open(dir.path()).await;
+    drop(declared(&holder).await);
+    let attached = open(dir.path()).await;
+    let (over, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let ask = async |attached: Broker, over: Arc<AtomicBool>, asked: Arc<AtomicU64>| {
+        while !over.load(Ordering::Relaxed) {
+            drop(declared(&attached).await);
+            attached.inspect().unwrap().stats(&mail()).await.unwrap();
+            asked.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let each = (0..32).map(|_| tokio::spawn(ask(attached.clone(), over.clone(), asked.clone())));
+    let askers: Vec<_> = each.collect();
+    let all_have_asked_again = async || {
+        let enough = asked.load(Ordering::Relaxed) + 100;
+        while asked.load(Ordering::Relaxed) < enough && !askers.iter().any(JoinHandle::is_finished)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    all_have_asked_again().await;
+    drop(holder);
+    all_have_asked_again().await;
+    over.store(true, Ordering::Relaxed);
+    for asker in askers {
+        asker.await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

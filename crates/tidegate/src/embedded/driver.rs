@@ -9,10 +9,13 @@ use tidegate_core::{
     SessionOptions, Settled, TaskId, TaskView, Verdict,
 };
 
-use super::seat::{At, Seat};
+use super::seat::{At, Calling, Seat};
 use super::session::SharedSession;
 
 /// The engine, in this process or in another.
+///
+/// A declaration and a question outlive the process that was asked: they are made again at the next
+/// holder. What changes tasks is `Unavailable` then, for whether it was carried out is not known.
 #[derive(Clone, Debug)]
 pub(super) struct SharedDriver {
     seat: Arc<Seat>,
@@ -25,25 +28,16 @@ impl SharedDriver {
         Self { seat: Arc::new(seat), capabilities }
     }
 
-    async fn driver(&self, doing: Operation) -> Result<&dyn Driver> {
-        Ok(match self.seat.at(doing).await? {
-            At::Held(holder) => &**holder.driver(),
-            At::Attached(remote) => remote,
-        })
-    }
-
-    async fn inspect(&self) -> Result<&dyn Inspect> {
-        Ok(match self.seat.at(Operation::Inspect).await? {
-            At::Held(holder) => &**holder.broker().inspect()?,
-            At::Attached(remote) => remote,
-        })
+    /// A question, asked again if its holder dies under it.
+    async fn ask<'a, T>(
+        &'a self,
+        question: impl Fn(&'a dyn Inspect) -> Calling<'a, T> + Send + Sync,
+    ) -> Result<T> {
+        self.seat.answered(Operation::Inspect, |at| Ok(question(at.inspect()?))).await
     }
 
     async fn admin(&self) -> Result<&dyn Admin> {
-        Ok(match self.seat.at(Operation::Administer).await? {
-            At::Held(holder) => &**holder.broker().admin()?,
-            At::Attached(remote) => remote,
-        })
+        self.seat.at(Operation::Administer).await?.admin()
     }
 }
 
@@ -54,11 +48,11 @@ impl Driver for SharedDriver {
     }
 
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
-        self.driver(Operation::Declare).await?.declare(spec).await
+        self.seat.answered(Operation::Declare, |at| Ok(at.driver().declare(spec))).await
     }
 
     async fn enqueue(&self, queue: &QueueName, tasks: &[NewTask]) -> Result<Vec<Result<Enqueued>>> {
-        self.driver(Operation::Enqueue).await?.enqueue(queue, tasks).await
+        self.seat.at(Operation::Enqueue).await?.driver().enqueue(queue, tasks).await
     }
 
     async fn open(&self, queue: &QueueName, options: &SessionOptions) -> Result<Arc<dyn Session>> {
@@ -80,35 +74,35 @@ impl Driver for SharedDriver {
 #[async_trait]
 impl Inspect for SharedDriver {
     async fn queues(&self) -> Result<Vec<QueueName>> {
-        self.inspect().await?.queues().await
+        self.ask(|inspect| inspect.queues()).await
     }
 
     async fn spec(&self, queue: &QueueName) -> Result<QueueSpec> {
-        self.inspect().await?.spec(queue).await
+        self.ask(|inspect| inspect.spec(queue)).await
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
-        self.inspect().await?.stats(queue).await
+        self.ask(|inspect| inspect.stats(queue)).await
     }
 
     async fn peek(&self, queue: &QueueName, limit: usize) -> Result<Vec<TaskView>> {
-        self.inspect().await?.peek(queue, limit).await
+        self.ask(|inspect| inspect.peek(queue, limit)).await
     }
 
     async fn list(&self, queue: &QueueName, options: &ListOptions) -> Result<Vec<TaskView>> {
-        self.inspect().await?.list(queue, options).await
+        self.ask(|inspect| inspect.list(queue, options)).await
     }
 
     async fn get(&self, queue: &QueueName, id: TaskId) -> Result<Option<TaskView>> {
-        self.inspect().await?.get(queue, id).await
+        self.ask(|inspect| inspect.get(queue, id)).await
     }
 
     async fn dead(&self, queue: &QueueName, filter: &DeadFilter) -> Result<Vec<TaskView>> {
-        self.inspect().await?.dead(queue, filter).await
+        self.ask(|inspect| inspect.dead(queue, filter)).await
     }
 
     async fn members(&self, queue: &QueueName) -> Result<Vec<Member>> {
-        self.inspect().await?.members(queue).await
+        self.ask(|inspect| inspect.members(queue)).await
     }
 }
 
@@ -152,7 +146,7 @@ impl Atomic for SharedDriver {
             At::Held(holder) => {
                 holder.atomic()?.settle_and_enqueue(queue, token, verdict, follow_ups).await
             }
-            At::Attached(remote) => {
+            At::Attached(remote, _) => {
                 remote.settle_and_enqueue(queue, token, verdict, follow_ups).await
             }
         }

@@ -39,7 +39,8 @@ impl SharedSession {
         let (queue, options) = (queue.clone(), options.clone());
         let (here, there) = (OnceCell::new(), OnceCell::new());
         let session = Self { seat, queue, options, here, there, closed: AtomicBool::new(false) };
-        session.place(Operation::OpenSession).await?;
+        let place = || async { session.place(Operation::OpenSession).await.map(drop) };
+        session.seat.answered(Operation::OpenSession, |_| Ok(Box::pin(place()))).await?;
         Ok(session)
     }
 
@@ -53,7 +54,7 @@ impl SharedSession {
                 let open = || holder.driver().open(&self.queue, &self.options);
                 self.here.get_or_try_init(open).await
             }
-            At::Attached(remote) => {
+            At::Attached(remote, _) => {
                 self.there.get_or_try_init(|| remote.open(&self.queue, &self.options)).await
             }
         }
