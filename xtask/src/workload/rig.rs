@@ -9,6 +9,7 @@ use tidegate_conformance::history::{Event, Findings, Outcome, What, check};
 
 use super::clock::now_us;
 use super::journal;
+use super::producer::producer_name;
 use super::stage::DurabilityArg;
 use super::{Child, ChildArgs};
 
@@ -31,6 +32,8 @@ pub(crate) struct Rig {
 pub(crate) struct Sharer {
     pub(crate) process: Process,
     pub(crate) journal: PathBuf,
+    /// Its producer's name in the history.
+    pub(crate) producer: String,
 }
 
 impl Rig {
@@ -100,8 +103,9 @@ impl Rig {
     /// Starts a process that works beside others until it is ended.
     pub(crate) fn share(&mut self) -> io::Result<Sharer> {
         let (process, journal) = (self.command(Child::SHARE)?.spawn()?, self.journal());
+        let producer = producer_name(self.args.round);
         self.args.round += 1;
-        Ok(Sharer { process, journal })
+        Ok(Sharer { process, journal, producer })
     }
 
     /// Takes the journal of one that was ended into the history.
