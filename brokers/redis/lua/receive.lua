@@ -3,7 +3,7 @@
 -- ARGV  most tasks, lease_us or -1 for the queue's, most tasks of one key, the consumer's name
 -- Returns the leases, each {number, fence, priority, deliveries, attempts, record of a move or false, last error or
 -- false, fields, when it was first sent}; the length of the leases; how long until something is due, in microseconds,
--- or -1; the queue's id.
+-- or -1; the queue's id; the time.
 
 if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()
@@ -83,4 +83,4 @@ for _, timers in ipairs({ 'l', 'd' }) do
     if due < 0 or until_then < due then due = until_then end
   end
 end
-return told({ leases, lease_us, due, meta.id })
+return told({ leases, lease_us, due, meta.id, now })

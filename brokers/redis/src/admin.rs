@@ -18,10 +18,10 @@ impl Admin for Redis {
     async fn update(&self, spec: &QueueSpec) -> Result<QueueSpec> {
         self.open_still(ADMINISTER)?;
         let old = self.seen(&spec.name, ADMINISTER).await?;
-        if old.spec.revision != spec.revision {
-            return Err(changed_meanwhile(spec, &old.spec.revision.to_string()));
+        if old.revision != spec.revision {
+            return Err(changed_meanwhile(spec, &old.revision.to_string()));
         }
-        if let Some(field) = fixed_difference(&old.spec, spec) {
+        if let Some(field) = fixed_difference(&old, spec) {
             let why = format!("the {field} of a queue cannot change; make a new queue");
             return Err(Error::new(ErrorKind::Conflict, ADMINISTER, why).on(&spec.name));
         }
@@ -55,7 +55,7 @@ impl Admin for Redis {
             return Err(Error::new(ErrorKind::Conflict, ADMINISTER, why).on(queue));
         }
         // WHY: the first partition says that the queue is there, so it goes last.
-        for partition in self.partitions(queue, &known.spec).iter().rev() {
+        for partition in self.partitions(queue, &known).iter().rev() {
             self.carry_over(partition, ADMINISTER).await?;
             self.link.run(&script::DELETE, partition, ADMINISTER, |_| {}).await?;
         }
@@ -68,7 +68,7 @@ impl Admin for Redis {
         self.open_still(ADMINISTER)?;
         let known = self.seen(queue, ADMINISTER).await?;
         let mut purged = 0;
-        for partition in self.partitions(queue, &known.spec) {
+        for partition in self.partitions(queue, &known) {
             let answer = self.change(&script::PURGE, &partition, ADMINISTER, |_| {}).await;
             purged += count(&answer.map_err(|error| error.on(queue))?)?;
         }
@@ -83,7 +83,7 @@ impl Admin for Redis {
     async fn pause(&self, queue: &QueueName, paused: bool) -> Result<()> {
         self.open_still(ADMINISTER)?;
         let known = self.seen(queue, ADMINISTER).await?;
-        for partition in self.partitions(queue, &known.spec) {
+        for partition in self.partitions(queue, &known) {
             let pause = |call: &mut ScriptInvocation<'_>| {
                 call.arg(u8::from(paused));
             };

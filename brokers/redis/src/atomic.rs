@@ -70,7 +70,7 @@ impl Redis {
                 return Err(strange(SETTLE));
             }
             let Some(key) = task.ordering_key.as_deref() else { continue };
-            let partition = known.spec.router.route(Some(key), self.turn(), known.spec.partitions);
+            let partition = known.router.route(Some(key), self.turn(), known.partitions);
             if partition != fenced.partition {
                 let why = format!(
                     "the follow-up's key belongs to partition {partition} and the task to {}: on Redis one step stays in \

@@ -35,16 +35,9 @@ pub(crate) struct Shared {
     capabilities: Capabilities,
     pub(crate) wake: Wake,
     /// Queues as last seen. What is read of them does not change, or is the script's own to check.
-    known: RwLock<HashMap<QueueName, Arc<Known>>>,
+    known: RwLock<HashMap<QueueName, Arc<QueueSpec>>>,
     turns: AtomicU64,
     closed: AtomicBool,
-}
-
-/// A queue as it was last seen.
-#[derive(Debug)]
-pub(crate) struct Known {
-    pub(crate) spec: QueueSpec,
-    pub(crate) id: u64,
 }
 
 impl fmt::Debug for Redis {
@@ -114,18 +107,21 @@ impl Redis {
         &self,
         queue: &QueueName,
         doing: Operation,
-    ) -> Result<Option<Arc<Known>>> {
+    ) -> Result<Option<Arc<QueueSpec>>> {
         let meta = self.partition(queue, 0).meta();
         let Some(spec) = self.link.hget(&meta, "spec", doing).await? else {
             self.forget(queue);
             return Ok(None);
         };
-        let Some(id) = self.link.hget(&meta, "id", doing).await? else { return Ok(None) };
-        self.remember(&spec, &id, doing).map(Some)
+        self.remember(&spec, doing).map(Some)
     }
 
     /// A queue that has to be there, as last seen.
-    pub(crate) async fn known(&self, queue: &QueueName, doing: Operation) -> Result<Arc<Known>> {
+    pub(crate) async fn known(
+        &self,
+        queue: &QueueName,
+        doing: Operation,
+    ) -> Result<Arc<QueueSpec>> {
         let known =
             self.shared.known.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned();
         match known {
@@ -135,7 +131,7 @@ impl Redis {
     }
 
     /// A queue that has to be there, as the server knows it.
-    pub(crate) async fn seen(&self, queue: &QueueName, doing: Operation) -> Result<Arc<Known>> {
+    pub(crate) async fn seen(&self, queue: &QueueName, doing: Operation) -> Result<Arc<QueueSpec>> {
         self.find(queue, doing).await?.ok_or_else(|| missing(queue, doing))
     }
 
@@ -143,14 +139,13 @@ impl Redis {
         self.shared.known.write().unwrap_or_else(PoisonError::into_inner).remove(queue);
     }
 
-    pub(crate) fn remember(&self, spec: &str, id: &str, doing: Operation) -> Result<Arc<Known>> {
+    fn remember(&self, spec: &str, doing: Operation) -> Result<Arc<QueueSpec>> {
         let spec: QueueSpec = serde_json::from_str(spec).map_err(|_| strange(doing))?;
-        let id = id.parse().map_err(|_| strange(doing))?;
         let name = spec.name.clone();
-        let known = Arc::new(Known { spec, id });
+        let spec = Arc::new(spec);
         let mut all = self.shared.known.write().unwrap_or_else(PoisonError::into_inner);
-        all.insert(name, known.clone());
-        Ok(known)
+        all.insert(name, spec.clone());
+        Ok(spec)
     }
 
     /// Runs a script that changes tasks and carries over what it sent away.
@@ -170,7 +165,7 @@ impl Redis {
     }
 
     /// Makes a queue where it is missing. Returns what is there.
-    pub(crate) async fn make(&self, spec: &QueueSpec, doing: Operation) -> Result<Arc<Known>> {
+    pub(crate) async fn make(&self, spec: &QueueSpec, doing: Operation) -> Result<Arc<QueueSpec>> {
         let text = serde_json::to_string(spec).map_err(|_| strange(doing))?;
         // WHY: exact in the scripts' numbers, which are floating.
         let id = fastrand::u64(1..1 << 52).to_string();
@@ -194,8 +189,8 @@ impl Redis {
             let there = (there.text()?, there.text()?);
             first.get_or_insert(there);
         }
-        let (spec, id) = first.ok_or_else(|| strange(doing))?;
-        self.remember(&spec, &id, doing)
+        let (spec, _) = first.ok_or_else(|| strange(doing))?;
+        self.remember(&spec, doing)
     }
 
     /// Makes the dead-letter queue that a spec names, where it is missing.
@@ -207,7 +202,7 @@ impl Redis {
         let Some(name) = &spec.dead_letters.queue else { return Ok(()) };
         let refused = |why: String| Err(Error::new(ErrorKind::Conflict, doing, why).on(&spec.name));
         match self.find(name, doing).await? {
-            Some(target) if target.spec.dead_letters.queue.is_some() => {
+            Some(target) if target.dead_letters.queue.is_some() => {
                 return refused(format!(
                     "{name:?} has a dead-letter queue itself and can't be one"
                 ));
@@ -234,7 +229,7 @@ impl Redis {
     ) -> Result<Option<QueueName>> {
         for name in self.names(doing).await? {
             if let Some(other) = self.find(&name, doing).await?
-                && other.spec.dead_letters.queue.as_ref() == Some(queue)
+                && other.dead_letters.queue.as_ref() == Some(queue)
             {
                 return Ok(Some(name));
             }
@@ -299,7 +294,7 @@ impl Driver for Redis {
     async fn declare(&self, spec: &QueueSpec) -> Result<()> {
         const DECLARE: Operation = Operation::Declare;
         self.open_still(DECLARE)?;
-        let conflict = |known: &Known| match known.spec.first_difference(spec) {
+        let conflict = |known: &QueueSpec| match known.first_difference(spec) {
             None => Ok(()),
             Some(field) => {
                 let why = format!(
@@ -311,7 +306,7 @@ impl Driver for Redis {
         if let Some(known) = self.find(&spec.name, DECLARE).await? {
             conflict(&known)?;
             // WHY: whoever began to make it may have been cut short.
-            return self.make(&known.spec, DECLARE).await.map(drop);
+            return self.make(&known, DECLARE).await.map(drop);
         }
         self.make_dead_letter_queue(spec, DECLARE).await?;
         let made = self.make(&QueueSpec { revision: 1, ..spec.clone() }, DECLARE).await?;
@@ -323,7 +318,7 @@ impl Driver for Redis {
         self.open_still(ENQUEUE)?;
         let known = self.known(queue, ENQUEUE).await?;
         let mut outcomes: Vec<Option<Result<Enqueued>>> = tasks.iter().map(|_| None).collect();
-        for (partition, positions) in self.routed(&known.spec, tasks) {
+        for (partition, positions) in self.routed(&known, tasks) {
             let partition = self.partition(queue, partition);
             let chosen = positions.iter().filter_map(|position| tasks.get(*position));
             let answered = self.append(queue, &partition, chosen).await;

@@ -46,14 +46,14 @@ impl Inspect for Redis {
 
     async fn spec(&self, queue: &QueueName) -> Result<QueueSpec> {
         self.open_still(INSPECT)?;
-        Ok(self.seen(queue, INSPECT).await?.spec.clone())
+        Ok(QueueSpec::clone(&*self.seen(queue, INSPECT).await?))
     }
 
     async fn stats(&self, queue: &QueueName) -> Result<QueueStats> {
         self.open_still(INSPECT)?;
         let known = self.seen(queue, INSPECT).await?;
         let mut stats = QueueStats::default();
-        for partition in self.partitions(queue, &known.spec) {
+        for partition in self.partitions(queue, &known) {
             let answer = self.change(&script::STATS, &partition, INSPECT, |_| {}).await;
             let mut answer = Parts::of(answer.map_err(|error| error.on(queue))?, INSPECT)?;
             stats.ready += answer.number()?;
@@ -71,7 +71,7 @@ impl Inspect for Redis {
         self.open_still(INSPECT)?;
         let known = self.seen(queue, INSPECT).await?;
         let mut views = Vec::new();
-        for partition in self.partitions(queue, &known.spec) {
+        for partition in self.partitions(queue, &known) {
             let left = limit.saturating_sub(views.len());
             if left > 0 {
                 let answer = self
@@ -90,7 +90,7 @@ impl Inspect for Redis {
         let ListOptions { state, after, limit } = options;
         let known = self.seen(queue, INSPECT).await?;
         let mut views = Vec::new();
-        for partition in self.partitions(queue, &known.spec) {
+        for partition in self.partitions(queue, &known) {
             // WHY: numbers are compared, so the first of this partition's beyond the sequence.
             let after = after.map_or(0, |after| match number_of(after) {
                 (number, index) if partition.index <= index => number,
@@ -106,7 +106,7 @@ impl Inspect for Redis {
     async fn get(&self, queue: &QueueName, id: TaskId) -> Result<Option<TaskView>> {
         self.open_still(INSPECT)?;
         let known = self.seen(queue, INSPECT).await?;
-        for partition in self.partitions(queue, &known.spec) {
+        for partition in self.partitions(queue, &known) {
             let mut after = Some(0);
             while let Some(from) = after {
                 let (views, next) = self.page(queue, &partition, from, None, PAGE).await?;
@@ -141,13 +141,13 @@ impl Redis {
     ) -> Result<Vec<Dead>> {
         let known = self.seen(queue, doing).await?;
         let mut all = Vec::new();
-        for partition in self.partitions(queue, &known.spec) {
+        for partition in self.partitions(queue, &known) {
             self.dead_in(queue, &partition, &mut all).await?;
         }
-        if let Some(target) = &known.spec.dead_letters.queue
+        if let Some(target) = &known.dead_letters.queue
             && let Some(there) = self.find(target, doing).await?
         {
-            for partition in self.partitions(target, &there.spec) {
+            for partition in self.partitions(target, &there) {
                 let views = self.list_partition(target, &partition, 0, None, usize::MAX).await?;
                 all.extend(views.into_iter().map(|view| Dead { lies_in: partition.clone(), view }));
             }

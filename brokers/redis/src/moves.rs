@@ -51,7 +51,7 @@ impl Redis {
         doing: Operation,
     ) -> Result<bool> {
         let Some(known) = self.find(to, doing).await? else { return Ok(false) };
-        let partition = known.spec.router.route(key, self.turn(), known.spec.partitions);
+        let partition = known.router.route(key, self.turn(), known.partitions);
         let partition = self.partition(to, partition);
         let arrive = |call: &mut ScriptInvocation<'_>| {
             call.arg(name).arg(content);

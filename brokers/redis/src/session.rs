@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use futures_util::future::select_all;
 use redis::ScriptInvocation;
 use tidegate_core::{
-    Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, ReceiveOptions, Result,
-    Session, Settled, State, Timestamp, Verdict,
+    Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
+    ReceiveOptions, Result, Session, Settled, State, Timestamp, Verdict,
 };
 
-use crate::driver::{Known, Redis};
+use crate::driver::Redis;
 use crate::envelope::{self, Fields};
-use crate::partition::Partition;
+use crate::partition::{Partition, time};
 use crate::reply::{Parts, strange};
 use crate::script;
 use crate::token::Fenced;
@@ -60,8 +60,8 @@ struct Terms {
 }
 
 impl RedisSession {
-    pub(crate) fn new(redis: Redis, queue: QueueName, known: &Known) -> Self {
-        let partitions = redis.partitions(&queue, &known.spec);
+    pub(crate) fn new(redis: Redis, queue: QueueName, spec: &QueueSpec) -> Self {
+        let partitions = redis.partitions(&queue, spec);
         let (first, held, closed) = (AtomicUsize::new(0), Mutex::default(), AtomicBool::new(false));
         Self { redis, queue, partitions, first, held, closed }
     }
@@ -101,8 +101,6 @@ impl RedisSession {
         const RECEIVE: Operation = Operation::Receive;
         let ReceiveOptions { limit, wait: _, lease, per_key } = options;
         let limit = (*limit).min(crate::capabilities::BATCH_MAX);
-        // WHY: by this machine's clock, and from before the server's answer, so that it is never late.
-        let asked = self.redis.shared.config.clock.now();
         let lease_us = lease.map_or(-1, |lease| lease.as_micros() as i64);
         let answer = self.redis.change(&script::RECEIVE, partition, RECEIVE, |call| {
             call.arg(limit).arg(lease_us).arg(*per_key).arg(CONSUMER);
@@ -112,7 +110,8 @@ impl RedisSession {
         let duration = Duration::from_micros(answer.number()?);
         let due = answer.int()?;
         // WHY: a queue of this name may have been made again since the session was opened.
-        let terms = Terms { queue: answer.number()?, duration, until: asked.plus(duration) };
+        let (queue, now) = (answer.number()?, time(answer.number()?));
+        let terms = Terms { queue, duration, until: now.plus(duration) };
         for lease in leases.each() {
             look.leases.push(self.lease(lease?, partition, &terms)?);
         }
