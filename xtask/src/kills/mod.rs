@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Args;
 
 pub(crate) use run::wait_for_lines;
+pub(crate) use shared::last_words;
 
 use hands::TakeOvers;
 

@@ -130,7 +130,7 @@ impl Crowd<'_> {
 }
 
 /// What a process said that ended by itself.
-fn last_words(sharer: &mut Sharer) -> String {
+pub(crate) fn last_words(sharer: &mut Sharer) -> String {
     let mut said = String::new();
     if let Some(stderr) = sharer.process.stderr.as_mut() {
         // What cannot be read was not said.
