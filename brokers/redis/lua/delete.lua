@@ -8,7 +8,7 @@ for _, level in ipairs(priorities()) do
 end
 local over = tonumber(redis.call('HGET', KEYS[1], 'over') or '0')
 for part = over, math.max(over - OVER_PARTS, 0), -1 do redis.call('UNLINK', base .. 'o:' .. text(part)) end
-for _, letter in ipairs({ 'm', 'h', 't', 'l', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'j', 'v' }) do
+for _, letter in ipairs({ 'm', 'h', 't', 'l', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'j', 'v', 'gm', 'go' }) do
   redis.call('UNLINK', base .. letter)
 end
 redis.call('PUBLISH', base .. 'n', 1000000)

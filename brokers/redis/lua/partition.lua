@@ -19,6 +19,8 @@
 --   o:N   set     fences whose delivery is over, in the Nth part of the memory; the parts expire
 --   j     hash    tasks on their way to another queue, by the name of the move
 --   v     zset    names of the moves that arrived here, by time
+--   gm    zset    members of the queue's group by the time they were last heard of; in the first partition only, as
+--   go    hash    partition -> the member that owns it
 --
 -- A number is the microsecond at which the task entered, or the one after the last: numbers grow, and
 -- those of what waits in a stream are the times since when it is available. Times are the server's.

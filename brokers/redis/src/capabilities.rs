@@ -28,7 +28,7 @@ pub fn capabilities() -> Capabilities {
         dead_letters: DeadLetterSupport::StateOrQueue,
         capacity: CapacitySupport::Exact,
         atomic: AtomicScope::SameQueue,
-        membership: false,
+        membership: true,
         durable: true,
         retention: true,
         batch_max: BATCH_MAX,

@@ -32,6 +32,9 @@ pub struct Config {
     pub block_timeout: Duration,
     /// How long an answer may take. Default: 10 s.
     pub response_timeout: Duration,
+    /// How long a member of a queue's group may go unheard of before others have its partitions. It is heard of
+    /// three times as often. Default: 15 s.
+    pub member_timeout: Duration,
     /// The time that waits go by. Leases and delays go by the server's. Default: the machine's.
     pub clock: Arc<dyn Clock>,
 }
@@ -46,6 +49,7 @@ impl fmt::Debug for Config {
             stream_max_len,
             block_timeout,
             response_timeout,
+            member_timeout,
             clock: _,
         } = self;
         f.debug_struct("Config")
@@ -55,6 +59,7 @@ impl fmt::Debug for Config {
             .field("stream_max_len", stream_max_len)
             .field("block_timeout", block_timeout)
             .field("response_timeout", response_timeout)
+            .field("member_timeout", member_timeout)
             .finish()
     }
 }
@@ -78,6 +83,7 @@ impl Config {
             stream_max_len: None,
             block_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(10),
+            member_timeout: Duration::from_secs(15),
             clock: Arc::new(SystemClock::new()),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -8,20 +8,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use redis::{Client, ScriptInvocation};
 use tidegate_core::{
-    Broker, BrokerParts, Capabilities, Capacity, Driver, Enqueued, Error, ErrorKind, NewTask,
-    Operation, Ordering, QueueName, QueueSpec, Result, Session, SessionOptions, SystemClock,
-    TaskId,
+    Broker, BrokerParts, Capabilities, Capacity, Driver, Enqueued, Error, ErrorKind, Membership,
+    NewTask, Operation, Ordering, QueueName, QueueSpec, Result, Session, SessionOptions,
+    SystemClock, TaskId,
 };
 
 use crate::capabilities::capabilities;
 use crate::config::Config;
-use crate::envelope;
 use crate::link::Link;
 use crate::partition::Partition;
 use crate::reply::{Parts, Told, strange};
 use crate::script;
 use crate::session::RedisSession;
 use crate::wake::Wake;
+use crate::{envelope, group};
 
 /// A server with queues on it.
 #[derive(Clone)]
@@ -338,11 +338,18 @@ impl Driver for Redis {
 
     async fn open(&self, queue: &QueueName, options: &SessionOptions) -> Result<Arc<dyn Session>> {
         const OPEN: Operation = Operation::OpenSession;
-        // WHY: no groups yet, and leases outlive whoever holds them in any case.
-        let SessionOptions { membership: _, holder: _ } = options;
+        // WHY: leases outlive whoever holds them in any case.
+        let SessionOptions { membership, holder: _ } = options;
         self.open_still(OPEN)?;
-        let known = self.seen(queue, OPEN).await?;
-        Ok(Arc::new(RedisSession::new(self.clone(), queue.clone(), &known)))
+        let spec = self.seen(queue, OPEN).await?;
+        let member = match membership {
+            Membership::Shared => None,
+            Membership::Member(id) => Some(
+                group::Membership::join(self.clone(), queue.clone(), id.clone(), spec.partitions)
+                    .await?,
+            ),
+        };
+        Ok(Arc::new(RedisSession::new(self.clone(), queue.clone(), &spec, member)))
     }
 
     async fn close(&self) -> Result<()> {

@@ -127,7 +127,7 @@ impl Inspect for Redis {
 
     async fn members(&self, queue: &QueueName) -> Result<Vec<Member>> {
         self.open_still(INSPECT)?;
-        self.seen(queue, INSPECT).await.map(|_| Vec::new())
+        self.members_of(queue, INSPECT).await
     }
 }
 

@@ -26,6 +26,11 @@ impl Partition {
         format!("{}n", self.base)
     }
 
+    /// The channel on which a queue's first partition tells that its group has changed.
+    pub(crate) fn group_channel(&self) -> String {
+        format!("{}g", self.base)
+    }
+
     /// The sequence of a task: numbers of all partitions of a queue, told apart.
     pub(crate) fn sequence(&self, number: u64) -> u64 {
         number * u64::from(PARTITIONS_MAX) + u64::from(self.index)

@@ -37,6 +37,8 @@ scripts! {
     PAUSE = [] "pause.lua";
     PURGE = [] "purge.lua";
     DELETE = [] "delete.lua";
+    GROUP = [] "group.lua";
+    SHARE_OUT = [] "share_out.lua";
     MOVES = [] "moves.lua";
     ARRIVE = [] "arrive.lua";
     MOVED = [] "moved.lua";

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use event_listener::EventListener;
 use futures_util::future::select_all;
 use redis::ScriptInvocation;
 use tidegate_core::{
@@ -16,6 +17,7 @@ use tidegate_core::{
 
 use crate::driver::Redis;
 use crate::envelope::{self, Fields};
+use crate::group::Membership;
 use crate::partition::{Partition, time};
 use crate::reply::{Parts, strange};
 use crate::script;
@@ -28,6 +30,8 @@ pub(crate) struct RedisSession {
     redis: Redis,
     queue: QueueName,
     partitions: Vec<Partition>,
+    /// `None` receives from all partitions, beside others.
+    member: Option<Membership>,
     /// Where the next receive begins, so that no partition comes last each time.
     first: AtomicUsize,
     /// What was handed out here and not settled here.
@@ -60,10 +64,15 @@ struct Terms {
 }
 
 impl RedisSession {
-    pub(crate) fn new(redis: Redis, queue: QueueName, spec: &QueueSpec) -> Self {
+    pub(crate) fn new(
+        redis: Redis,
+        queue: QueueName,
+        spec: &QueueSpec,
+        member: Option<Membership>,
+    ) -> Self {
         let partitions = redis.partitions(&queue, spec);
         let (first, held, closed) = (AtomicUsize::new(0), Mutex::default(), AtomicBool::new(false));
-        Self { redis, queue, partitions, first, held, closed }
+        Self { redis, queue, partitions, member, first, held, closed }
     }
 
     fn open(&self, doing: Operation) -> Result<()> {
@@ -74,14 +83,26 @@ impl RedisSession {
         self.redis.open_still(doing)
     }
 
-    /// Looks once at every partition until there is enough.
-    async fn look(&self, options: &ReceiveOptions) -> Result<Look> {
+    /// The partitions to receive from now, and word of a change of them.
+    fn mine(&self) -> (Vec<&Partition>, Option<EventListener>) {
+        match &self.member {
+            None => (self.partitions.iter().collect(), None),
+            Some(member) => {
+                let (owned, changed) = member.owned();
+                let mine =
+                    owned.into_iter().filter_map(|index| self.partitions.get(index as usize));
+                (mine.collect(), Some(changed))
+            }
+        }
+    }
+
+    /// Looks once at partitions until there is enough.
+    async fn look(&self, partitions: &[&Partition], options: &ReceiveOptions) -> Result<Look> {
         let mut look = Look { leases: Vec::new(), due: None };
         let first = self.first.fetch_add(1, Ordering::Relaxed);
-        for turn in 0..self.partitions.len() {
+        for turn in 0..partitions.len() {
             let wanted = options.limit.saturating_sub(look.leases.len());
-            let Some(partition) = self.partitions.get((first + turn) % self.partitions.len())
-            else {
+            let Some(partition) = partitions.get((first + turn) % partitions.len()) else {
                 continue;
             };
             if wanted > 0 {
@@ -247,14 +268,15 @@ impl Session for RedisSession {
         let deadline = clock.now().plus(options.wait);
         loop {
             self.open(Operation::Receive)?;
+            let (mine, changed) = self.mine();
             if options.wait.is_zero() {
-                return Ok(self.look(options).await?.leases);
+                return Ok(self.look(&mine, options).await?.leases);
             }
             // INVARIANT: listened to before the look, so that nothing becomes available unheard.
             let wake = &self.redis.shared.wake;
-            let channels = self.partitions.iter().map(Partition::channel);
-            let told: Vec<_> = channels.map(|channel| wake.listen(&channel)).collect();
-            let Look { leases, due } = self.look(options).await?;
+            let told = mine.iter().map(|partition| wake.listen(&partition.channel()));
+            let told: Vec<_> = told.chain(changed).chain([wake.listen_to_close()]).collect();
+            let Look { leases, due } = self.look(&mine, options).await?;
             let now = clock.now();
             if !leases.is_empty() || now >= deadline {
                 return Ok(leases);
@@ -286,6 +308,9 @@ impl Session for RedisSession {
             return Ok(());
         }
         self.redis.shared.wake.all();
+        if let Some(member) = &self.member {
+            member.leave().await?;
+        }
         let left: Vec<Fenced> = self
             .held
             .lock()

@@ -18,6 +18,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The listening connection. It is made when somebody first waits.
 pub(crate) struct Wake {
     channels: Arc<Channels>,
+    closing: Event,
     wanted: mpsc::UnboundedSender<String>,
     listener: JoinHandle<()>,
 }
@@ -42,7 +43,7 @@ impl Wake {
         let channels = Arc::new(Channels::default());
         let (wanted, names) = mpsc::unbounded_channel();
         let listener = tokio::spawn(listen(client, channels.clone(), names));
-        Self { channels, wanted, listener }
+        Self { channels, closing: Event::new(), wanted, listener }
     }
 
     /// Listens to a channel. What is told there from now on is heard, and once more when the connection has come up.
@@ -56,9 +57,14 @@ impl Wake {
         event.listen()
     }
 
+    /// Listens to [`Wake::all`] alone.
+    pub(crate) fn listen_to_close(&self) -> EventListener {
+        self.closing.listen()
+    }
+
     /// Lets all who wait look again.
     pub(crate) fn all(&self) {
-        self.channels.tell_all();
+        self.closing.notify(usize::MAX);
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod access;
 pub mod admin;
 pub mod admit;
+pub mod assignment;
 pub mod atomic;
 pub mod broker;
 pub mod capabilities;
