@@ -62,8 +62,11 @@ impl App {
     /// The broker's URL: flag over environment over file over default.
     pub(crate) fn url(&self, settings: &Settings) -> Result<String, Failure> {
         match self.global.broker.as_slice() {
-            [] => Ok(settings.broker.clone().unwrap_or_else(|| BROKER_DEFAULT.to_owned())),
-            [url] => Ok(url.clone()),
+            [] => {
+                let said = settings.broker.as_ref().or(settings.redis.url.as_ref());
+                Ok(settings.redis.applied_to(said.map_or(BROKER_DEFAULT, String::as_str)))
+            }
+            [url] => Ok(settings.redis.applied_to(url)),
             _ => Err(Failure::usage("only `bench` takes more than one --broker")),
         }
     }

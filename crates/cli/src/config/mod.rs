@@ -5,6 +5,7 @@ mod environment;
 mod keys;
 mod node;
 mod problem;
+mod redis;
 mod settings;
 pub(crate) mod tokens;
 mod value;

@@ -8,6 +8,7 @@ use tidegate::{
 };
 
 use super::Config;
+use super::redis::RedisQueue;
 use super::value::Value;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -16,6 +17,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
     pub(crate) broker: Option<String>,
+    pub(crate) redis: RedisQueue,
     pub(crate) capacity: Capacity,
     pub(crate) lease: Duration,
     pub(crate) dedup_window: Duration,
@@ -33,6 +35,7 @@ impl Default for Settings {
         let worker = WorkerOptions::default();
         Self {
             broker: None,
+            redis: RedisQueue::default(),
             capacity: spec.capacity,
             lease: spec.lease,
             dedup_window: spec.dedup_window,
@@ -76,6 +79,7 @@ impl Settings {
             ("serialization.max_message_bytes", Value::Count(bytes)) => {
                 self.payload_bytes_max = *bytes as usize;
             }
+            _ if key.starts_with("redis_queue.") => self.redis.take(key, value),
             _ => self.take_policy(key, value),
         }
     }
