@@ -6,6 +6,8 @@
 mod connection;
 mod deadline;
 mod door;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod gate;
 mod routes;
 mod tcp;
