@@ -1,7 +1,8 @@
-//! Bytes as sequences of commands: every byte is a choice, so that a fuzzer's small changes are small
-//! changes of the sequence.
+//! Bytes as sequences of commands.
 
 use tidegate_conformance::model::{Change, Command, Decision, Pick, Sent};
+
+use crate::draw::Draw;
 
 /// Most commands of a sequence.
 const COMMANDS_MAX: usize = 80;
@@ -13,34 +14,13 @@ pub fn sequence(bytes: &[u8]) -> Vec<Command> {
     let mut draw = Draw(bytes);
     let mut commands: Vec<Command> =
         (0..2).map(|queue| Command::Declare { queue, variant: draw.below(7) }).collect();
-    while !draw.0.is_empty() && commands.len() < COMMANDS_MAX {
+    while !draw.is_empty() && commands.len() < COMMANDS_MAX {
         commands.push(draw.command());
     }
     commands
 }
 
-struct Draw<'a>(&'a [u8]);
-
 impl Draw<'_> {
-    /// A number below `limit`; 0 when there are no more bytes.
-    fn below(&mut self, limit: u8) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first % limit
-    }
-
-    fn flag(&mut self) -> bool {
-        self.below(2) == 1
-    }
-
-    fn maybe<T>(&mut self, draw: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        self.flag().then(|| draw(self))
-    }
-
-    fn some<T>(&mut self, most: u8, draw: impl Fn(&mut Self) -> T) -> Vec<T> {
-        (0..=self.below(most)).map(|_| draw(self)).collect()
-    }
-
     fn time(&mut self) -> u64 {
         TIMES_MS[usize::from(self.below(TIMES_MS.len() as u8))]
     }
@@ -68,7 +48,9 @@ impl Draw<'_> {
                 queue,
                 verdicts: self.some(3, |draw| (draw.pick(), draw.decision())),
             },
-            12 => Command::Extend { queue, leases: self.some(2, |draw| (draw.pick(), draw.time())) },
+            12 => {
+                Command::Extend { queue, leases: self.some(2, |draw| (draw.pick(), draw.time())) }
+            }
             13 => Command::Step {
                 queue,
                 pick: self.pick(),

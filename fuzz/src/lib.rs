@@ -1,7 +1,20 @@
 //! A reader of the log that is written from docs/internals/format.md alone, as slow and as plain as
-//! it can be: what the engine's own reader is compared with.
+//! it can be: what the engine's own reader is compared with. `commands` makes sequences of commands
+//! out of bytes; `clients` is a service and what its clients make of it, `messages` what they say.
 
+pub mod clients;
 pub mod commands;
+pub mod draw;
+pub mod ledger;
+pub mod messages;
+pub mod pipe;
+
+/// Runs to the end on one thread, by a clock that moves when nothing else does.
+pub fn standing_still(talk: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(talk);
+}
 
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 36;
@@ -68,8 +81,11 @@ pub fn read(bytes: &[u8], salt: u32) -> Option<(u64, u64, usize)> {
     let (lsn, bytes_of_body) = (eight(8), four(4) as usize);
     let synced_up_to = lsn.checked_sub(u64::from(four(24)))?;
     let body = bytes.get(HEADER_BYTES..HEADER_BYTES + bytes_of_body)?;
-    (four(28) == masked(crc32c::crc32c(body)))
-        .then_some((lsn, synced_up_to, HEADER_BYTES + bytes_of_body))
+    (four(28) == masked(crc32c::crc32c(body))).then_some((
+        lsn,
+        synced_up_to,
+        HEADER_BYTES + bytes_of_body,
+    ))
 }
 
 /// Every sound frame of a segment, looked for at every byte that is not inside another.

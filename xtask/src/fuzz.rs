@@ -20,7 +20,13 @@ pub(crate) struct FuzzArgs {
 }
 
 /// The targets, with the longest input that makes sense for each.
-const TARGETS: [(&str, usize); 3] = [("frame", 4_096), ("recovery", 1_024), ("commands", 600)];
+const TARGETS: [(&str, usize); 5] = [
+    ("frame", 4_096),
+    ("recovery", 1_024),
+    ("commands", 600),
+    ("service", 800),
+    ("connection", 800),
+];
 
 pub(crate) fn main(args: &FuzzArgs) -> ExitCode {
     if !needs::provide(FOR_FUZZING).is_empty() {
@@ -51,7 +57,7 @@ fn run(name: &str, longest: usize, seconds: u64) -> Result<u64, String> {
     let (found, known) = (root.join("target/fuzz").join(name), root.join("fuzz/corpus").join(name));
     fs::create_dir_all(&found).map_err(|error| format!("{}: {error}", found.display()))?;
     let mut fuzz = Command::new(cargo::cargo());
-    // WHY: no sanitizer. The engine has no unsafe code, and stable Rust builds it without one.
+    // WHY: no sanitizer. The project has no unsafe code, and stable Rust builds it without one.
     fuzz.args(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir", "fuzz", name]);
     fuzz.args([&found, &known]).arg("--");
     fuzz.args([

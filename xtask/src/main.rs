@@ -67,7 +67,8 @@ enum Command {
     /// Clients, clock, threads and disk are one thread's work and the same for the same seed. Prints
     /// what happened; fails if a promise was broken, and names the seed that shows it.
     Simulate(simulate::SimulateArgs),
-    /// Runs the fuzz targets: the reader of frames, the open of a log, sequences of commands
+    /// Runs the fuzz targets: the reader of frames, the open of a log, sequences of commands, clients of
+    /// the service, bytes on a connection
     ///
     /// Each is compared with another that is written as plainly as can be. Prints how many inputs
     /// each was given; fails at the first finding and prints it.

@@ -211,6 +211,59 @@ async fn what_is_beyond_the_limits_is_refused_and_the_stream_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_about_to_open_count() {
+    let mut raw = Raw::new(Limits { sessions_max: 2, ..Limits::default() }).await;
+    for session in 1..=10 {
+        raw.open(session);
+    }
+    let mut opened = 0;
+    for _ in 0..10 {
+        opened += usize::from(matches!(raw.answer().await.1, Answer::Opened(_)));
+    }
+    assert_eq!(opened, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_are_in_use_are_refused() {
+    let mut raw = Raw::opened(Limits::default()).await;
+    let again = raw.open(1);
+    let (id, answer) = raw.answer().await;
+    assert_eq!((id, kind(&answer)), (again, Some(proto::ErrorKind::Invalid)));
+    let credit = raw.credit(2, None);
+    raw.last -= 1;
+    assert_eq!(raw.credit(2, None), credit);
+    let (id, answer) = raw.answer().await;
+    assert_eq!((id, kind(&answer)), (credit, Some(proto::ErrorKind::Invalid)));
+    raw.send("a").await;
+    let leases = raw.leases(credit).await;
+    assert_eq!((leases.leases.len(), leases.more), (1, true), "the first one stands");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_more_leases_than_the_broker_takes_at_once_are_refused_or_settled_apart() {
+    let mut raw = Raw::opened(Limits::default()).await;
+    raw.send("a").await;
+    let credit = raw.credit(1, Some(0));
+    let token = raw.leases(credit).await.leases.remove(0).token;
+    let most = raw.broker.capabilities().batch_max;
+    let many = vec![&token[..]; most + 1];
+    let too_many = raw.complete(&many);
+    let (id, answer) = raw.answer().await;
+    assert_eq!((id, kind(&answer)), (too_many, Some(proto::ErrorKind::Invalid)));
+
+    let good = raw.complete(&[&token]);
+    // One token among them is none: nothing of this step is carried out, and nothing else is undone.
+    let mut with_bad = vec![&token[..]; most - 1];
+    with_bad.push(b"no token");
+    let bad = raw.complete(&with_bad);
+    let mut answers = [raw.answer().await, raw.answer().await];
+    answers.sort_by_key(|(id, _)| *id);
+    let done = Answer::Outcomes(proto::Outcomes { outcomes: vec![proto::Outcome::Done.into()] });
+    assert_eq!(answers[0], (good, done));
+    assert_eq!((answers[1].0, kind(&answers[1].1)), (bad, Some(proto::ErrorKind::Invalid)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_bytes_than_the_credit_are_read_when_others_are_answered() {
     let limits = Limits { credit_bytes: 1_000, ..Limits::default() };
     let broker = broker().await;

@@ -22,7 +22,8 @@ use crate::wire::error::status_from;
 /// The calls of the protocol.
 pub(super) type Calls = BrokerClient<InterceptedService<Channel, Credentials>>;
 
-/// One connection to a broker. Ends when the server goes, says that it will, or cannot be heard.
+/// One connection to a broker. Ends when the server goes, says that it will, or cannot be heard. When it
+/// is dropped the connection closes, once what was open on it is answered.
 pub struct Line {
     calls: Calls,
     hello: Hello,
@@ -130,7 +131,17 @@ pub(super) fn lost(doing: Operation) -> Error {
     Error::new(ErrorKind::Unavailable, doing, why)
 }
 
-async fn listen_for_the_end(mut events: Streaming<proto::HelloResponse>, end: watch::Sender<bool>) {
+/// Tells when no more calls can begin, and holds the stream of the hello until the server or the line
+/// ends.
+async fn listen_for_the_end(events: Streaming<proto::HelloResponse>, end: watch::Sender<bool>) {
+    tokio::select! {
+        () = hear(events, &end) => {}
+        // WHY: it is an open call, and as long as there is one the connection stays.
+        () = end.closed() => {}
+    }
+}
+
+async fn hear(mut events: Streaming<proto::HelloResponse>, end: &watch::Sender<bool>) {
     let draining = |event: &proto::HelloResponse| matches!(event.event, Some(Event::Draining(_)));
     while let Some(Ok(event)) = events.next().await {
         if draining(&event) {

@@ -49,6 +49,11 @@ impl<T> Pending<T> {
         self.with(|calls| calls.waiting.as_mut()?.get_mut(&number).map(at))
     }
 
+    /// Whether no call waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.with(|calls| calls.waiting.as_ref().is_none_or(HashMap::is_empty))
+    }
+
     /// Ends: drops every call that waits.
     pub(super) fn end(&self) {
         // WHY: dropped outside the lock: whoever waits may wake at once and ask again.
@@ -73,7 +78,9 @@ mod tests {
         assert_eq!(pending.look(second, |call| *call), Some('b'));
         assert_eq!(pending.take(first), Some('a'));
         assert_eq!(pending.take(first), None);
+        assert!(!pending.is_empty());
         pending.end();
+        assert!(pending.is_empty());
         assert_eq!((pending.take(second), pending.add('c')), (None, None));
     }
 }

@@ -13,10 +13,12 @@ use super::pending::Pending;
 use crate::proto::{self, work_request::Step, work_response::Answer};
 use crate::wire::error::{error_from, status_from};
 
-/// The stream of work of a line. Ends with it.
+/// The stream of work of a line. Ends with it, once all steps are answered.
 #[derive(Debug)]
 pub(super) struct Work {
     shared: Arc<Shared>,
+    /// Dropped with it.
+    _open: oneshot::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -45,8 +47,9 @@ impl Work {
         let answers = calls.work(UnboundedReceiverStream::new(outgoing)).await;
         let answers = answers.map_err(|status| status_from(status, OPEN))?.into_inner();
         let shared = Arc::new(Shared { steps, pending: Pending::new() });
-        tokio::spawn(hand_out(answers, shared.clone()));
-        Ok(Self { shared })
+        let (open, dropped) = oneshot::channel();
+        tokio::spawn(hand_out(answers, shared.clone(), dropped));
+        Ok(Self { shared, _open: open })
     }
 
     /// Drops every step that waits for its answer.
@@ -147,12 +150,27 @@ fn with_parts(answer: Answer, mut parts: Vec<proto::Lease>) -> Answer {
     }
 }
 
-/// Hands answers to those who wait for them, until the stream ends.
-async fn hand_out(mut answers: Streaming<proto::WorkResponse>, shared: Arc<Shared>) {
-    while let Some(Ok(proto::WorkResponse { id, answer })) = answers.next().await {
-        shared.answer(id, answer);
+/// Hands answers to those who wait for them, until the stream ends. When nobody takes steps any more and
+/// all are answered, ends it.
+async fn hand_out(
+    mut answers: Streaming<proto::WorkResponse>,
+    shared: Arc<Shared>,
+    mut dropped: oneshot::Receiver<()>,
+) {
+    let mut is_dropped = false;
+    while !is_dropped || !shared.pending.is_empty() {
+        tokio::select! {
+            answer = answers.next() => match answer {
+                Some(Ok(proto::WorkResponse { id, answer })) => shared.answer(id, answer),
+                _ => break,
+            },
+            _ = &mut dropped, if !is_dropped => is_dropped = true,
+        }
     }
     shared.pending.end();
+    // WHY: what gives leases back goes out before the end of the steps, and the server answers it.
+    drop(shared);
+    while let Some(Ok(_)) = answers.next().await {}
 }
 
 fn unknown_answer() -> Error {

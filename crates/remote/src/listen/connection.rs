@@ -3,24 +3,37 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::Connected;
 
 use super::Phase;
 use super::gate::FirstCall;
 
-/// A connection. It ends by itself when the server cuts it off, and when no call was let in within the
-/// first seconds.
+/// A connection. It ends by itself when the server cuts it off, when no call was let in within the
+/// first seconds, and when the client takes nothing of what it is sent.
 pub(super) struct Connection<IO> {
     io: IO,
     first_call: FirstCall,
     /// `None` once it has come.
     end: Option<End>,
+    taken_within: Duration,
+    /// The end of a write that waits.
+    stalled: Option<Pin<Box<Sleep>>>,
     _seat: OwnedSemaphorePermit,
+}
+
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// From the beginning until a call is let in.
+    pub(super) first_call_within: Duration,
+    /// For room to write, while it takes nothing.
+    pub(super) taken_within: Duration,
 }
 
 type End = Pin<Box<dyn Future<Output = &'static str> + Send>>;
@@ -30,12 +43,14 @@ impl<IO> Connection<IO> {
     pub(super) fn new(
         io: IO,
         seat: OwnedSemaphorePermit,
-        first_call_within: Duration,
+        patience: Patience,
         phase: watch::Receiver<Phase>,
     ) -> Self {
+        let Patience { first_call_within, taken_within } = patience;
         let first_call = FirstCall::default();
         let end = end(first_call.clone(), first_call_within, phase);
-        Self { io, first_call, end: Some(Box::pin(end)), _seat: seat }
+        let end: Option<End> = Some(Box::pin(end));
+        Self { io, first_call, end, taken_within, stalled: None, _seat: seat }
     }
 
     /// Fails once the end has come. INVARIANT: asked before every read and write, so that whichever of
@@ -48,6 +63,24 @@ impl<IO> Connection<IO> {
         }
         Err(ErrorKind::ConnectionAborted.into())
     }
+
+    /// Fails a write that waits for too long. WHY: a client that reads nothing holds up all that the
+    /// protocol would say to it, its last words too.
+    fn bounded(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let within = self.taken_within;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(within)));
+        ready!(stalled.as_mut().poll(cx));
+        tracing::debug!("a connection was closed whose client takes nothing");
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+    }
 }
 
 async fn end(
@@ -56,7 +89,7 @@ async fn end(
     mut phase: watch::Receiver<Phase>,
 ) -> &'static str {
     let silent = async {
-        tokio::time::sleep(within).await;
+        sleep(within).await;
         if first_call.has_come() {
             std::future::pending::<()>().await;
         }
@@ -100,7 +133,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.go_on(cx)?;
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.bounded(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -117,7 +151,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Connection<IO> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.go_on(cx)?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.bounded(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

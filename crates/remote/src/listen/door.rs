@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep};
 
 use super::Phase;
-use super::connection::Connection;
+use super::connection::{Connection, Patience};
 
 /// How often connections that were closed for want of seats are told in the log, and how long nothing
 /// is accepted after the operating system refused to.
@@ -31,7 +31,7 @@ pub(super) struct Door {
     /// Those of the whole server.
     pub(super) seats: Arc<Semaphore>,
     pub(super) connections_max: usize,
-    pub(super) first_call_within: Duration,
+    pub(super) patience: Patience,
     pub(super) phase: watch::Receiver<Phase>,
 }
 
@@ -61,7 +61,7 @@ impl Door {
                 Ok(Some(io)) => match self.seats.clone().try_acquire_owned() {
                     Ok(seat) => {
                         let phase = self.phase.clone();
-                        return Connection::new(io, seat, self.first_call_within, phase);
+                        return Connection::new(io, seat, self.patience, phase);
                     }
                     Err(_) => away.add(),
                 },
@@ -116,7 +116,7 @@ mod tests {
     use std::sync::Mutex;
 
     use futures_util::{FutureExt, StreamExt};
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
 
@@ -145,7 +145,10 @@ mod tests {
         let door = Door {
             seats: Arc::new(Semaphore::new(seats)),
             connections_max: seats,
-            first_call_within: Duration::from_secs(10),
+            patience: Patience {
+                first_call_within: Duration::from_secs(10),
+                taken_within: Duration::from_secs(50),
+            },
             phase,
         };
         (door, sender)
@@ -197,5 +200,25 @@ mod tests {
         assert!((&mut read).now_or_never().is_none());
         phase.send_replace(Phase::Cut);
         assert_eq!(soon(read).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_ends_its_connection_and_a_slow_one_does_not() {
+        let (mut door, _phase) = door(1);
+        door.patience.first_call_within = Duration::MAX;
+        let (mut theirs, ends) = ends(1);
+        let mut connections = Box::pin(connections(ends, door));
+        let mut connection = connections.next().await.unwrap().unwrap();
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(40)).await;
+                theirs[0].read_exact(&mut [0; 64]).await.unwrap();
+            }
+        };
+        // What the pipe holds, and ten times that.
+        let (written, ()) = tokio::join!(connection.write_all(&[7; 11 * 64]), slow);
+        written.unwrap();
+        let ended = soon(connection.write_all(&[7])).await.unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::TimedOut);
     }
 }

@@ -1,10 +1,13 @@
 //! What listens: the service on a Unix socket and on TCP ports.
 //!
-//! `door` lets connections in, `connection` ends them, `gate` asks every request for its token;
-//! `unix` and `tcp` are the two kinds of socket, `routes` is what is answered on them.
+//! `door` lets connections in, `connection` ends them, `gate` asks every request for its token,
+//! `deadline` ends calls that take too long; `unix` and `tcp` are the two kinds of socket, `routes` is what is answered on them.
 
 mod connection;
+mod deadline;
 mod door;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 mod gate;
 mod routes;
 mod tcp;
@@ -25,6 +28,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::service::{Limits, Service};
+use connection::Patience;
 use door::{Door, Listen};
 use gate::Gate;
 
@@ -47,14 +51,29 @@ pub struct Options {
     pub connections_max: usize,
     /// Most calls and streams at once on a connection. More wait on the client's side.
     pub streams_max: u32,
-    /// A connection on which no call was let in for so long from its beginning is closed.
+    /// A connection on which no call was let in for so long from its beginning, the handshake of TLS
+    /// included, is closed.
     pub first_call_within: Duration,
-    /// How long a call may take until its answer begins. Streams begin at once and stay open.
+    /// How long a call may take until its answer begins; then it is `DEADLINE_EXCEEDED`. Streams begin
+    /// at once and stay open.
     pub call_timeout: Duration,
+    /// How clients are noticed that are gone without a word.
+    pub keepalive: Keepalive,
+}
+
+/// A client that is silent for `after` is asked whether it is still there, and closed if it does not
+/// answer `within`. One that takes nothing of what it is sent is closed after both.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// Silence until it is asked.
+    pub after: Duration,
+    /// Time for its answer.
+    pub within: Duration,
 }
 
 impl Default for Options {
-    /// 1,024 connections with 1,024 streams each, 10 s for the first call, 60 s for a call.
+    /// 1,024 connections with 1,024 streams each, 10 s for the first call, 60 s for a call; clients are
+    /// asked after 30 s of silence and have 20 s to answer.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
@@ -62,6 +81,10 @@ impl Default for Options {
             streams_max: 1_024,
             first_call_within: Duration::from_secs(10),
             call_timeout: Duration::from_secs(60),
+            keepalive: Keepalive {
+                after: Duration::from_secs(30),
+                within: Duration::from_secs(20),
+            },
         }
     }
 }
@@ -136,7 +159,7 @@ impl Server {
         let transport = routes::transport(&self.shared.options);
         let transport = match &tls {
             None => transport,
-            Some(tls) => transport.tls_config(tls.config()).map_err(|error| {
+            Some(tls) => transport.tls_config(tls.config(self.shared.options.first_call_within)).map_err(|error| {
                 let why =
                     "the certificate and key cannot be used; both must be PEM, and belong together";
                 tcp::invalid(address, why).caused_by(error)
@@ -182,13 +205,16 @@ impl Shared {
     async fn serve<L: Listen>(
         &self,
         listener: L,
-        mut transport: tonic::transport::Server,
+        mut transport: routes::Transport,
         routes: tonic::service::Routes,
     ) -> Result<()> {
         let door = Door {
             seats: self.seats.clone(),
             connections_max: self.options.connections_max,
-            first_call_within: self.options.first_call_within,
+            patience: Patience {
+                first_call_within: self.options.first_call_within,
+                taken_within: self.options.keepalive.after + self.options.keepalive.within,
+            },
             phase: self.phase.subscribe(),
         };
         let mut phase = self.phase.subscribe();

@@ -15,8 +15,6 @@ use super::tokens::Tokens;
 
 /// Where a server listens unless it is told otherwise: this machine alone.
 pub const ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9326);
-/// How long a client may take for the handshake of TLS.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a TCP port is listened on: where, and who may come.
 #[derive(Clone, Debug)]
@@ -69,9 +67,9 @@ impl Tcp {
 }
 
 impl Tls {
-    pub(super) fn config(&self) -> ServerTlsConfig {
+    pub(super) fn config(&self, handshake_within: Duration) -> ServerTlsConfig {
         let identity = Identity::from_pem(&self.certificates, &self.key);
-        ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE_TIMEOUT)
+        ServerTlsConfig::new().identity(identity).timeout(handshake_within)
     }
 }
 

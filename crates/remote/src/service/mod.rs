@@ -1,8 +1,9 @@
 //! The protocol over a broker: what a server answers.
 //!
-//! `sends` and `work` are the two streams, `views` the plain calls. Who is asking is in the request's
+//! `sends` and `work` are the two streams, `arrivals` reads them, `views` are the plain calls. Who is asking is in the request's
 //! extensions, as an [`Access`] that the listener put there; a request without one is refused.
 
+mod arrivals;
 mod drain;
 mod sends;
 mod views;
@@ -26,16 +27,16 @@ use drain::Drain;
 pub struct Limits {
     /// The longest request in bytes, told in the hello. The listener enforces it.
     pub request_bytes_max: u32,
-    /// Bytes of sends on one stream that are not answered; more are not read until some are.
+    /// Bytes of requests on one stream that are not answered; more are not read until some are.
     pub credit_bytes: u32,
-    /// Sessions of one stream.
+    /// Sessions of one stream, those among them that are about to open.
     pub sessions_max: usize,
     /// Credits of one stream that are not used up.
     pub credits_max: usize,
 }
 
 impl Default for Limits {
-    /// 20 MiB a request (the longest payload, and room), 16 MiB of sends, 1,024 sessions and 4,096
+    /// 20 MiB a request (the longest payload, and room), 16 MiB of them unanswered, 1,024 sessions and 4,096
     /// credits.
     fn default() -> Self {
         Self {

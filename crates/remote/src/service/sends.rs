@@ -7,22 +7,20 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::stream::{FuturesUnordered, ReadyChunks};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt, stream};
-use prost::Message;
 use tidegate_core::access::Action;
 use tidegate_core::{Access, Enqueued, Error, ErrorKind, NewTask, Operation, QueueName, Result};
 use tonic::{Status, Streaming};
 
 use super::Shared;
+use super::arrivals::{Arrivals, Arrived};
 use super::drain::Begun;
 use crate::proto;
 use crate::wire::error::error_to;
 use crate::wire::task::{enqueued_to, new_task_from};
 
 const ENQUEUE: Operation = Operation::Enqueue;
-/// Most requests that are read at a time.
-const READ_AT_ONCE: usize = 256;
 
 /// The receipts of a stream of requests, the credit first.
 pub(super) fn receipts(
@@ -36,7 +34,7 @@ pub(super) fn receipts(
         draining: Box::pin(shared.drain.begun()),
         shared,
         access,
-        requests: Some(requests.ready_chunks(READ_AT_ONCE)),
+        requests: Arrivals::of(requests),
         running: FuturesUnordered::new(),
         unanswered_bytes: 0,
         receipts: VecDeque::from([credit]),
@@ -50,8 +48,7 @@ pub(super) fn receipts(
 struct Sends {
     shared: Arc<Shared>,
     access: Access,
-    /// `None` once the client sends no more.
-    requests: Option<ReadyChunks<Streaming<proto::EnqueueRequest>>>,
+    requests: Arrivals<Streaming<proto::EnqueueRequest>>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     unanswered_bytes: usize,
     receipts: VecDeque<proto::EnqueueResponse>,
@@ -81,45 +78,27 @@ impl Sends {
             if let Some(receipt) = self.receipts.pop_front() {
                 return Some(Ok(receipt));
             }
-            let has_requests = self.requests.is_some();
-            if !has_requests && self.running.is_empty() {
-                return None;
+            let has_ended = self.requests.has_ended();
+            if has_ended && self.running.is_empty() {
+                return self.requests.broken().map(Err);
             }
-            let reads = self.unanswered_bytes < self.shared.limits.credit_bytes as usize;
-            let requests = self.requests.as_mut().filter(|_| reads);
-            let read = async {
-                match requests {
-                    Some(requests) => requests.next().await,
-                    None => std::future::pending().await,
-                }
-            };
+            let credit_bytes = self.shared.limits.credit_bytes as usize;
+            let room = credit_bytes.saturating_sub(self.unanswered_bytes);
             tokio::select! {
                 // WHY: what was read is begun before more is read, so that sends keep their order.
                 biased;
                 Some(done) = self.running.next() => self.finish(done),
-                () = &mut self.draining, if has_requests => self.requests = None,
-                read = read => match read {
-                    Some(read) => {
-                        if let Err(broken) = self.begin(read) {
-                            self.requests = None;
-                            tracing::debug!(%broken, "a stream of sends broke");
-                        }
-                    }
-                    None => self.requests = None,
-                },
+                () = &mut self.draining, if !has_ended => self.requests.end(),
+                read = self.requests.next(room), if !has_ended => self.begin(read),
             }
         }
     }
 
     /// Begins what has arrived, a queue at a time.
-    fn begin(&mut self, read: Vec<Result<proto::EnqueueRequest, Status>>) -> Result<(), Status> {
+    fn begin(&mut self, read: Vec<Arrived<proto::EnqueueRequest>>) {
         let mut batches: Vec<Batch> = Vec::new();
-        let mut broken = Ok(());
-        for request in read {
-            match request {
-                Ok(request) => self.sort(request, &mut batches),
-                Err(status) => broken = Err(status),
-            }
+        for (request, bytes) in read {
+            self.sort(request, bytes, &mut batches);
         }
         for batch in batches {
             self.unanswered_bytes += batch.bytes;
@@ -130,17 +109,19 @@ impl Sends {
                 Done { requests, bytes, outcomes, _begun: begun }
             }));
         }
-        broken
     }
 
     /// Puts a request with the others to its queue, or refuses it.
-    fn sort(&mut self, request: proto::EnqueueRequest, batches: &mut Vec<Batch>) {
-        let bytes = request.encoded_len();
+    fn sort(&mut self, request: proto::EnqueueRequest, bytes: usize, batches: &mut Vec<Batch>) {
         let id = request.id;
         match self.read(request) {
             Err(error) => self.refuse(id, &error),
             Ok((queue, tasks)) => {
-                let known = batches.iter_mut().find(|batch| batch.queue == queue);
+                // WHY: the newest of the queue's, so that sends keep their order; and no more than the
+                // broker takes in one step, so that an error is about all that are told it.
+                let most = self.shared.broker.capabilities().batch_max;
+                let newest = batches.iter_mut().rev().find(|batch| batch.queue == queue);
+                let known = newest.filter(|batch| batch.tasks.len() + tasks.len() <= most);
                 match known {
                     Some(batch) => batch.add(id, tasks, bytes),
                     None => {

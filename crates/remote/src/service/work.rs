@@ -3,12 +3,12 @@
 //! Leases to settle that have arrived together are settled together, and so are those to extend: one
 //! step of the broker instead of many.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, ReadyChunks};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt, stream};
 use tidegate_core::access::Action;
 use tidegate_core::capabilities::LeaseSupport;
@@ -19,15 +19,14 @@ use tidegate_core::{
 use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
 
-use super::Shared;
+use super::arrivals::{Arrivals, Arrived};
 use super::drain::Begun;
+use super::{Limits, Shared};
 use crate::proto::{self, work_request::Step, work_response::Answer};
 use crate::wire::error::error_to;
 use crate::wire::lease::{decision_from, extension_from, lease_to, settled_to};
 use crate::wire::time::duration;
 
-/// Most steps that are read at a time.
-const READ_AT_ONCE: usize = 256;
 /// Steps under way beside credits; more are not read until some of them are answered.
 const UNDER_WAY_MAX: usize = 1_024;
 /// Leases of more bytes go out in parts, so that none is too long for its reader.
@@ -47,27 +46,31 @@ pub(super) fn answers(
         is_draining: false,
         shared,
         access,
-        steps: Some(steps.ready_chunks(READ_AT_ONCE)),
+        steps: Arrivals::of(steps),
         sessions: HashMap::new(),
+        opening: HashSet::new(),
         credits: HashMap::new(),
         running: FuturesUnordered::new(),
+        unanswered_bytes: 0,
         answers: VecDeque::new(),
     };
     stream::unfold(work, |mut work| async move {
         let answer = work.next().await?;
-        Some((Ok(answer), work))
+        Some((answer, work))
     })
 }
 
 struct Work {
     shared: Arc<Shared>,
     access: Access,
-    /// `None` once the client sends no more.
-    steps: Option<ReadyChunks<Streaming<proto::WorkRequest>>>,
+    steps: Arrivals<Streaming<proto::WorkRequest>>,
     sessions: HashMap<u32, Receiver>,
+    opening: HashSet<u32>,
     /// Credits that are not used up; dropping one takes it back.
     credits: HashMap<u64, oneshot::Sender<()>>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    /// Those of steps under way beside credits.
+    unanswered_bytes: usize,
     answers: VecDeque<proto::WorkResponse>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_draining: bool,
@@ -75,9 +78,9 @@ struct Work {
 
 /// What became of something that was begun.
 enum Done {
-    Opened { id: u64, session: u32, opened: Result<Receiver>, _begun: Begun },
+    Opened { id: u64, bytes: usize, session: u32, opened: Result<Receiver>, _begun: Begun },
     Received { id: u64, credit: Credit, leases: Result<Vec<Lease>>, _begun: Begun },
-    Settled { steps: Vec<(u64, Result<Vec<Settled>, proto::Error>)>, _begun: Begun },
+    Settled { bytes: usize, steps: Vec<(u64, Result<Vec<Settled>, proto::Error>)>, _begun: Begun },
     Closed { id: u64, closed: Result<()>, _begun: Begun },
 }
 
@@ -97,74 +100,83 @@ struct Batch<T> {
     leases: Vec<(LeaseToken, T)>,
     /// The steps' numbers, and how many of the leases are theirs.
     steps: Vec<(u64, usize)>,
+    bytes: usize,
 }
 
-/// What has arrived together.
+/// A step that is about a session.
+#[derive(Clone, Copy)]
+struct Asked {
+    id: u64,
+    session: u32,
+    bytes: usize,
+}
+
+/// Leases to settle and to extend that have arrived together.
 #[derive(Default)]
-struct Arrived {
+struct Together {
     settles: Vec<Batch<Verdict>>,
     extends: Vec<Batch<Duration>>,
 }
 
 impl Work {
-    async fn next(&mut self) -> Option<proto::WorkResponse> {
+    async fn next(&mut self) -> Option<Result<proto::WorkResponse, Status>> {
         loop {
             if let Some(answer) = self.answers.pop_front() {
-                return Some(answer);
+                return Some(Ok(answer));
             }
-            if self.steps.is_none() || self.is_draining {
+            let has_ended = self.steps.has_ended();
+            if has_ended || self.is_draining {
                 // WHY: what was begun is answered, and nothing waits any more.
                 self.credits.clear();
                 if self.running.is_empty() {
-                    return None;
+                    return self.steps.broken().map(Err);
                 }
             }
-            let reads = self.running.len() < self.shared.limits.credits_max + UNDER_WAY_MAX;
-            let steps = self.steps.as_mut().filter(|_| reads);
-            let read = async {
-                match steps {
-                    Some(steps) => steps.next().await,
-                    None => std::future::pending().await,
-                }
-            };
+            let room = self.room();
             tokio::select! {
                 biased;
                 Some(done) = self.running.next() => self.finish(done),
                 () = &mut self.draining, if !self.is_draining => {
                     self.is_draining = true;
                 }
-                read = read => match read {
-                    Some(read) => self.begin(read),
-                    None => self.steps = None,
-                },
+                read = self.steps.next(room), if !has_ended => self.begin(read),
             }
+        }
+    }
+
+    /// Bytes of steps that may be read now.
+    fn room(&self) -> usize {
+        let Limits { request_bytes_max: _, credit_bytes, sessions_max: _, credits_max } =
+            self.shared.limits;
+        if self.running.len() < credits_max + UNDER_WAY_MAX {
+            (credit_bytes as usize).saturating_sub(self.unanswered_bytes)
+        } else {
+            0
         }
     }
 
     /// Begins what has arrived.
-    fn begin(&mut self, read: Vec<Result<proto::WorkRequest, Status>>) {
-        let mut arrived = Arrived::default();
-        for request in read {
-            let Ok(proto::WorkRequest { id, session, step }) = request else {
-                self.steps = None;
-                break;
-            };
-            if let Err((error, doing)) = self.take(&mut arrived, id, session, step) {
+    fn begin(&mut self, read: Vec<Arrived<proto::WorkRequest>>) {
+        let mut together = Together::default();
+        for (request, bytes) in read {
+            let proto::WorkRequest { id, session, step } = request;
+            let asked = Asked { id, session, bytes };
+            if let Err((error, doing)) = self.take(&mut together, asked, step) {
                 self.refuse(id, &error.during(doing));
             }
         }
-        self.flush(arrived);
+        self.flush(together);
     }
 
     fn take(
         &mut self,
-        arrived: &mut Arrived,
-        id: u64,
-        session: u32,
+        together: &mut Together,
+        asked: Asked,
         step: Option<Step>,
     ) -> Result<(), (Error, Operation)> {
+        let Asked { id, session, bytes: _ } = asked;
         let (taken, doing) = match step {
-            Some(Step::Open(open)) => (self.open(id, session, open), Operation::OpenSession),
+            Some(Step::Open(open)) => (self.open(asked, open), Operation::OpenSession),
             Some(Step::Credit(credit)) => (self.receive(id, session, &credit), Operation::Receive),
             Some(Step::Cancel(proto::Cancel { credit })) => {
                 self.credits.remove(&credit);
@@ -172,15 +184,15 @@ impl Work {
             }
             Some(Step::Settle(proto::Settle { decisions })) => {
                 let leases = decisions.into_iter().map(decision_from).collect();
-                (self.join(&mut arrived.settles, id, session, leases), Operation::Settle)
+                (self.join(&mut together.settles, asked, leases), Operation::Settle)
             }
             Some(Step::Extend(proto::Extend { extensions })) => {
                 let leases = Ok(extensions.into_iter().map(extension_from).collect());
-                (self.join(&mut arrived.extends, id, session, leases), Operation::Extend)
+                (self.join(&mut together.extends, asked, leases), Operation::Extend)
             }
             Some(Step::Close(proto::Close { keep })) => {
                 // WHY: what came before it is begun before it.
-                self.flush(std::mem::take(arrived));
+                self.flush(std::mem::take(together));
                 (self.close(id, session, keep), Operation::Close)
             }
             None => {
@@ -191,21 +203,28 @@ impl Work {
         taken.map_err(|error| (error, doing))
     }
 
-    fn open(&mut self, id: u64, session: u32, open: proto::Open) -> Result<()> {
+    fn open(&mut self, asked: Asked, open: proto::Open) -> Result<()> {
         const OPEN: Operation = Operation::OpenSession;
         let proto::Open { queue, member } = open;
         let queue = QueueName::new(queue).map_err(invalid)?;
         self.access.require(Action::Receive, &queue, OPEN)?;
+        let Asked { id, session, bytes } = asked;
+        if self.sessions.contains_key(&session) || self.opening.contains(&session) {
+            let why = format!("session {session} is open already; choose another number");
+            return Err(invalid(why).on(&queue));
+        }
         let most = self.shared.limits.sessions_max;
-        if self.sessions.len() >= most {
+        if self.sessions.len() + self.opening.len() >= most {
             return Err(invalid(format!("{most} sessions are open; close some")).on(&queue));
         }
         let membership = member.map_or(Membership::Shared, Membership::Member);
         let options = SessionOptions { membership, holder: Holder::Client };
         let (shared, begun) = (self.shared.clone(), self.shared.drain.enter());
+        self.opening.insert(session);
+        self.unanswered_bytes += bytes;
         self.running.push(Box::pin(async move {
             let opened = shared.broker.open(&queue, &options).await;
-            Done::Opened { id, session, opened, _begun: begun }
+            Done::Opened { id, bytes, session, opened, _begun: begun }
         }));
         Ok(())
     }
@@ -220,6 +239,9 @@ impl Work {
     fn receive(&mut self, id: u64, session: u32, credit: &proto::Credit) -> Result<()> {
         let proto::Credit { limit, wait_us, lease_us, per_key } = *credit;
         let receiver = self.session(session)?.clone();
+        if self.credits.contains_key(&id) {
+            return Err(invalid(format!("credit {id} is not used up; choose another number")));
+        }
         let most = self.shared.limits.credits_max;
         if self.credits.len() >= most {
             return Err(invalid(format!("{most} credits are not used up; wait for some")));
@@ -255,26 +277,36 @@ impl Work {
         }));
     }
 
-    /// Adds the leases of a step to those that are settled, or extended, with it.
+    /// Adds the leases of a step to those that are settled, or extended, with it: no more than the
+    /// broker takes in one step, so that an error means that nothing was carried out.
     fn join<T>(
-        &self,
+        &mut self,
         batches: &mut Vec<Batch<T>>,
-        id: u64,
-        session: u32,
+        asked: Asked,
         leases: Result<Vec<(LeaseToken, T)>>,
     ) -> Result<()> {
+        let Asked { id, session, bytes } = asked;
         let (receiver, leases) = (self.session(session)?, leases?);
+        let most = self.shared.broker.capabilities().batch_max;
+        if leases.len() > most {
+            let why = format!("{} leases are too many for one step, {most} fit", leases.len());
+            return Err(invalid(why).on(receiver.queue()));
+        }
         let step = (id, leases.len());
-        match batches.iter_mut().find(|batch| self.goes_with(receiver, session, batch)) {
+        let fits = |batch: &Batch<T>| batch.leases.len() + leases.len() <= most;
+        let goes_with = |batch: &Batch<T>| self.goes_with(receiver, session, batch);
+        match batches.iter_mut().rev().find(|batch| goes_with(batch)).filter(|batch| fits(batch)) {
             Some(batch) => {
                 batch.leases.extend(leases);
                 batch.steps.push(step);
+                batch.bytes += bytes;
             }
             None => {
                 let (receiver, steps) = (receiver.clone(), vec![step]);
-                batches.push(Batch { session, receiver, leases, steps });
+                batches.push(Batch { session, receiver, leases, steps, bytes });
             }
         }
+        self.unanswered_bytes += bytes;
         Ok(())
     }
 
@@ -285,22 +317,21 @@ impl Work {
         batch.session == session || anywhere && batch.receiver.queue() == receiver.queue()
     }
 
-    fn flush(&mut self, arrived: Arrived) {
-        let Arrived { settles, extends } = arrived;
+    fn flush(&mut self, Together { settles, extends }: Together) {
         for batch in settles {
-            let begun = self.shared.drain.enter();
+            let (begun, bytes) = (self.shared.drain.enter(), batch.bytes);
             self.running.push(Box::pin(async move {
                 let settle =
                     async |receiver: &Receiver, leases: &[_]| receiver.settle(leases).await;
-                Done::Settled { steps: together(batch, settle).await, _begun: begun }
+                Done::Settled { bytes, steps: together(batch, settle).await, _begun: begun }
             }));
         }
         for batch in extends {
-            let begun = self.shared.drain.enter();
+            let (begun, bytes) = (self.shared.drain.enter(), batch.bytes);
             self.running.push(Box::pin(async move {
                 let extend =
                     async |receiver: &Receiver, leases: &[_]| receiver.extend(leases).await;
-                Done::Settled { steps: together(batch, extend).await, _begun: begun }
+                Done::Settled { bytes, steps: together(batch, extend).await, _begun: begun }
             }));
         }
     }
@@ -318,15 +349,20 @@ impl Work {
 
     fn finish(&mut self, done: Done) {
         match done {
-            Done::Opened { id, session, opened, _begun } => match opened {
-                Ok(receiver) => {
-                    self.sessions.insert(session, receiver);
-                    self.answer(id, Answer::Opened(proto::Opened {}));
+            Done::Opened { id, bytes, session, opened, _begun } => {
+                self.unanswered_bytes -= bytes;
+                self.opening.remove(&session);
+                match opened {
+                    Ok(receiver) => {
+                        self.sessions.insert(session, receiver);
+                        self.answer(id, Answer::Opened(proto::Opened {}));
+                    }
+                    Err(error) => self.refuse(id, &error),
                 }
-                Err(error) => self.refuse(id, &error),
-            },
+            }
             Done::Received { id, credit, leases, _begun } => self.hand_out(id, credit, leases),
-            Done::Settled { steps, _begun } => {
+            Done::Settled { bytes, steps, _begun } => {
+                self.unanswered_bytes -= bytes;
                 for (id, outcomes) in steps {
                     match outcomes {
                         Ok(outcomes) => {
@@ -383,7 +419,7 @@ async fn together<T>(
     batch: Batch<T>,
     carry_out: impl AsyncFn(&Receiver, &[(LeaseToken, T)]) -> Result<Vec<Settled>>,
 ) -> Vec<(u64, Result<Vec<Settled>, proto::Error>)> {
-    let Batch { session: _, receiver, leases, steps } = batch;
+    let Batch { session: _, receiver, leases, steps, bytes: _ } = batch;
     let mut answers = Vec::with_capacity(steps.len());
     match carry_out(&receiver, &leases).await {
         Ok(outcomes) => {
