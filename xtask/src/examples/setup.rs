@@ -1,0 +1,166 @@
+//! Builds an example below `target/examples`, by the commands of its README. Nothing is written where
+//! its source is.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::language::Language;
+use crate::cargo::root;
+use crate::needs::{self, FOR_EXAMPLES};
+use crate::workload::Failure;
+
+/// What became of it.
+pub(super) enum Built {
+    Runs,
+    /// Something is missing here: a language, or a way to its packages.
+    Lacks(String),
+}
+
+/// What is made in a folder by its own commands. Where it is built, the packages stay.
+const MADE: [&str; 6] = [".venv", "node_modules", "tidegate", "gen", "dist", "__pycache__"];
+const PACKAGES: [&str; 2] = [".venv", "node_modules"];
+
+pub(super) fn build(language: Language) -> Result<Built, Failure> {
+    let needs: Vec<_> =
+        FOR_EXAMPLES.iter().filter(|need| need.name == language.folder()).copied().collect();
+    if !needs::provide(&needs).is_empty() {
+        return Ok(Built::Lacks("see above".into()));
+    }
+    fs::create_dir_all(language.target())?;
+    let (install, build): (Vec<Command>, Vec<Command>) = match language {
+        Language::Python => {
+            mirror(&language.source(), &language.target())?;
+            python()
+        }
+        Language::Go => go(),
+        Language::Typescript => {
+            mirror(&language.source(), &language.target())?;
+            typescript()
+        }
+    };
+    for command in install {
+        if let Err(why) = run(command) {
+            return Ok(Built::Lacks(why));
+        }
+    }
+    build.into_iter().try_for_each(run)?;
+    Ok(Built::Runs)
+}
+
+fn protocol() -> PathBuf {
+    root().join("crates/remote/proto")
+}
+
+fn python() -> (Vec<Command>, Vec<Command>) {
+    let target = Language::Python.target();
+    let python = target.join(".venv/bin/python");
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv", ".venv"]).current_dir(&target);
+    let mut packages = Command::new(&python);
+    packages.args(["-m", "pip", "install", "--quiet", "-r", "requirements.txt"]);
+    packages.current_dir(&target);
+    let mut generate = Command::new(&python);
+    generate.args(["-m", "grpc_tools.protoc", "-I"]).arg(protocol());
+    generate.args(["--python_out=.", "--pyi_out=.", "--grpc_python_out=."]);
+    generate.arg("tidegate/v1/broker.proto").current_dir(&target);
+    (vec![venv, packages], vec![generate])
+}
+
+fn go() -> (Vec<Command>, Vec<Command>) {
+    let command = |arguments: &[&str]| {
+        let mut go = Command::new("go");
+        go.args(arguments).current_dir(Language::Go.source());
+        go
+    };
+    let mut build = command(&["build", "-o"]);
+    build.arg(Language::Go.target()).arg("./cmd/...");
+    (vec![command(&["mod", "download"])], vec![command(&["vet", "./..."]), build])
+}
+
+fn typescript() -> (Vec<Command>, Vec<Command>) {
+    let command = |arguments: &[&str]| {
+        let mut npm = Command::new("npm");
+        npm.args(arguments).current_dir(Language::Typescript.target());
+        npm.env("TIDEGATE_PROTO", protocol());
+        npm
+    };
+    (vec![command(&["ci", "--silent"])], vec![command(&["run", "--silent", "build"])])
+}
+
+/// Generates the code of Go once more and tells whether what is committed is the same.
+pub(super) fn go_is_fresh() -> Result<(), Failure> {
+    let (kept, made) = (Language::Go.source(), Language::Go.target().join("fresh"));
+    if made.exists() {
+        fs::remove_dir_all(&made)?;
+    }
+    mirror(&kept, &made)?;
+    let generated = made.join("tidegatev1");
+    let names = |folder: &Path| -> Result<Vec<String>, Failure> {
+        let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        let mut names: Vec<_> =
+            entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        Ok(names)
+    };
+    for name in names(&generated)? {
+        fs::remove_file(generated.join(name))?;
+    }
+    let mut generate = Command::new("go");
+    generate.args(["generate", "./..."]).env("TIDEGATE_PROTO", protocol()).current_dir(&made);
+    run(generate)?;
+    let committed = kept.join("tidegatev1");
+    super::same("files of generated code", &names(&committed)?, &names(&generated)?)?;
+    for name in names(&generated)? {
+        if fs::read(generated.join(&name))? != fs::read(committed.join(&name))? {
+            let why = "is not what the protocol makes; run `go generate ./...` in examples/go";
+            return Err(format!("tidegatev1/{name} {why}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Copies what is written by hand; what else is there goes, but for packages.
+fn mirror(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        let is_kept = PACKAGES.iter().any(|name| entry.file_name() == *name);
+        match (is_kept, entry.file_type()?.is_dir()) {
+            (true, _) => {}
+            (false, true) => fs::remove_dir_all(entry.path())?,
+            (false, false) => fs::remove_file(entry.path())?,
+        }
+    }
+    copy(from, to)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if MADE.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+fn run(mut command: Command) -> Result<(), String> {
+    let arguments: Vec<_> =
+        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
+    let shown = format!("{} {}", name.to_string_lossy(), arguments.join(" "));
+    eprintln!("$ {shown}");
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(format!("`{shown}` failed")),
+        Err(error) => Err(format!("`{shown}` could not be run: {error}")),
+    }
+}
