@@ -100,8 +100,8 @@ pub(crate) const FOR_EXAMPLES: &[Need] = &[
     },
     Need {
         name: "go",
-        check: &["sh", "-c", "go version | grep -Eq 'go1[.](2[5-9]|[3-9][0-9])'"],
-        install: Install::ByHand("Go 1.25 or later from https://go.dev/dl"),
+        check: &["sh", "-c", "go version | grep -Eq 'go1[.](2[6-9]|[3-9][0-9])'"],
+        install: Install::ByHand("Go 1.26 or later from https://go.dev/dl"),
         without: "the example in Go",
     },
     Need {

@@ -24,7 +24,7 @@ pub(super) enum Role {
 }
 
 impl Language {
-    pub(super) const ALL: [Self; 1] = [Self::Python];
+    pub(super) const ALL: [Self; 2] = [Self::Python, Self::Go];
 
     /// The name of its folder.
     pub(super) const fn folder(self) -> &'static str {

@@ -19,6 +19,8 @@ pub(super) enum Built {
 
 /// What is made in a folder by its own commands. Where it is built, the packages stay.
 const MADE: [&str; 6] = [".venv", "node_modules", "tidegate", "gen", "dist", "__pycache__"];
+/// What generates the code of Go, by its README.
+const BUF: &str = "--package=@bufbuild/buf@1.75.0";
 const PACKAGES: [&str; 2] = [".venv", "node_modules"];
 
 pub(super) fn build(language: Language) -> Result<Built, Failure> {
@@ -28,7 +30,7 @@ pub(super) fn build(language: Language) -> Result<Built, Failure> {
         return Ok(Built::Lacks("see above".into()));
     }
     fs::create_dir_all(language.target())?;
-    let (install, build): (Vec<Command>, Vec<Command>) = match language {
+    let (install, mut build): (Vec<Command>, Vec<Command>) = match language {
         Language::Python => {
             mirror(&language.source(), &language.target())?;
             python()
@@ -39,12 +41,12 @@ pub(super) fn build(language: Language) -> Result<Built, Failure> {
             typescript()
         }
     };
-    for command in install {
-        if let Err(why) = run(command) {
+    for mut command in install {
+        if let Err(why) = run(&mut command) {
             return Ok(Built::Lacks(why));
         }
     }
-    build.into_iter().try_for_each(run)?;
+    build.iter_mut().try_for_each(run)?;
     Ok(Built::Runs)
 }
 
@@ -106,14 +108,14 @@ pub(super) fn go_is_fresh() -> Result<(), Failure> {
     for name in names(&generated)? {
         fs::remove_file(generated.join(name))?;
     }
-    let mut generate = Command::new("go");
-    generate.args(["generate", "./..."]).env("TIDEGATE_PROTO", protocol()).current_dir(&made);
-    run(generate)?;
+    let mut generate = Command::new("npm");
+    generate.args(["exec", "--yes", BUF, "--", "buf", "generate"]).arg(protocol());
+    run(generate.current_dir(&made))?;
     let committed = kept.join("tidegatev1");
     super::same("files of generated code", &names(&committed)?, &names(&generated)?)?;
     for name in names(&generated)? {
         if fs::read(generated.join(&name))? != fs::read(committed.join(&name))? {
-            let why = "is not what the protocol makes; run `go generate ./...` in examples/go";
+            let why = "is not what the protocol makes; generate it as examples/go/README.md says";
             return Err(format!("tidegatev1/{name} {why}").into());
         }
     }
@@ -152,7 +154,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(mut command: Command) -> Result<(), String> {
+fn run(command: &mut Command) -> Result<(), String> {
     let arguments: Vec<_> =
         command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
