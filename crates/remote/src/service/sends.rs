@@ -58,7 +58,7 @@ struct Sends {
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// Requests to one queue that are enqueued together.
+/// Requests to one queue that are enqueued together: no more tasks than the broker takes at once.
 struct Batch {
     queue: QueueName,
     tasks: Vec<NewTask>,
@@ -140,8 +140,11 @@ impl Sends {
         match self.read(request) {
             Err(error) => self.refuse(id, &error),
             Ok((queue, tasks)) => {
-                let known = batches.iter_mut().find(|batch| batch.queue == queue);
-                match known {
+                let newest = batches.iter_mut().rfind(|batch| batch.queue == queue);
+                // WHY: a longer batch would be enqueued in parts, one when the other is answered, and what
+                // is read in between would overtake the later ones.
+                let most = self.shared.broker.capabilities().batch_max;
+                match newest.filter(|batch| batch.tasks.len() + tasks.len() <= most) {
                     Some(batch) => batch.add(id, tasks, bytes),
                     None => {
                         let mut batch =
