@@ -106,7 +106,7 @@ pub(crate) const FOR_EXAMPLES: &[Need] = &[
     },
     Need {
         name: "typescript",
-        check: &["node", "-e", "process.exit(parseInt(process.versions.node) < 20)"],
+        check: &["node", "-e", "process.exit(Number(parseInt(process.versions.node) < 20))"],
         install: Install::ByHand("Node.js 20 or later from https://nodejs.org"),
         without: "the example in TypeScript",
     },

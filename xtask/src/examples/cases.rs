@@ -5,6 +5,7 @@ use tidegate_core::{Capacity, NewTask, Ordering, QueueName, QueueSpec};
 use super::flights::{self, Expected};
 use super::language::{Language, Role};
 use super::program::{Ended, Program};
+use super::proxy::Proxy;
 use super::server::{SENDERS_TOKEN, Server, TOKEN, until};
 use super::{same, setup};
 use crate::workload::Failure;
@@ -23,6 +24,10 @@ const QUEUE: &str = "flights";
 const CAPACITY: usize = 10_000;
 /// Tasks that a consumer holds where a case looks at what is held.
 const HELD: usize = 8;
+/// Bytes of a producer after which it hears no more: two or three of its requests.
+const HELD_AFTER_BYTES: usize = 80_000;
+/// Tasks in the queue by then that it cannot all have heard of.
+const UNHEARD_OF: u64 = 1_000;
 
 /// The cases of a language, beside another that sends to it.
 pub(super) fn of(language: Language, other: Option<Language>) -> Vec<Case> {
@@ -37,6 +42,7 @@ pub(super) fn of(language: Language, other: Option<Language>) -> Vec<Case> {
         }),
         case("a wrong token, too few rights and another spec are refused for good", refused),
         case("a full queue is a matter of time", full),
+        case("what was sent and not answered is sent again, and is there once", sends_again),
         case("a lease is extended while its task is worked on", extends),
         case("what is held is given back at the end, unharmed", gives_back),
         Case {
@@ -57,13 +63,31 @@ pub(super) fn of(language: Language, other: Option<Language>) -> Vec<Case> {
 }
 
 fn send(language: Language, server: &Server, token: &str) -> Result<Ended, Failure> {
+    start_to_send(language, (server.address(), token))?.end()
+}
+
+fn start_to_send(language: Language, (address, token): (&str, &str)) -> Result<Program, Failure> {
     let path = flights::path();
     let path = path.to_str().ok_or("read a path")?;
-    Program::start((language, Role::Producer), server, (QUEUE, token), &[path])?.end()
+    Program::start((language, Role::Producer), (address, token), QUEUE, &[path])
 }
 
 fn consume(language: Language, server: &Server, arguments: &[&str]) -> Result<Program, Failure> {
-    Program::start((language, Role::Consumer), server, (QUEUE, TOKEN), arguments)
+    Program::start((language, Role::Consumer), (server.address(), TOKEN), QUEUE, arguments)
+}
+
+/// Runs a consumer until all is printed that is expected, and returns what it printed.
+fn consume_all(
+    language: Language,
+    server: &Server,
+    expected: &Expected,
+) -> Result<Vec<String>, Failure> {
+    let mut consumer = consume(language, server, &[])?;
+    until("all is printed", || {
+        consumer.must_run()?;
+        Ok(consumer.printed() >= expected.lines())
+    })?;
+    consumer.stop()?.lines()
 }
 
 fn is_empty(server: &Server) -> Result<bool, Failure> {
@@ -83,12 +107,7 @@ fn sends_once(language: Language, server: &Server) -> Result<(), Failure> {
 fn goes_through(sender: Language, receiver: Language, server: &Server) -> Result<(), Failure> {
     let expected = Expected::read()?;
     send(sender, server, TOKEN)?.lines()?;
-    let mut consumer = consume(receiver, server, &[])?;
-    until("all is printed", || {
-        consumer.must_run()?;
-        Ok(consumer.printed() >= expected.lines())
-    })?;
-    let printed = consumer.stop()?.lines()?;
+    let printed = consume_all(receiver, server, &expected)?;
     same("the queue is empty", &is_empty(server)?, &true)?;
     expected.compare(&printed)
 }
@@ -97,8 +116,9 @@ fn refused(language: Language, server: &Server) -> Result<(), Failure> {
     const FOR_GOOD: &str = "trying again does not help";
     let wrong = "a-token-that-nobody-knows";
     send(language, server, wrong)?.failed_with(&["failed: DENIED", FOR_GOOD])?;
-    let consumer =
-        |token| Program::start((language, Role::Consumer), server, (QUEUE, token), &[])?.end();
+    let consumer = |token| {
+        Program::start((language, Role::Consumer), (server.address(), token), QUEUE, &[])?.end()
+    };
     consumer(wrong)?.failed_with(&["failed: DENIED", FOR_GOOD])?;
     server.with_broker(async |broker| Ok(broker.declare(&spec(Ordering::Key)?).await?))?;
     // WHY: refused on the stream itself; the queue may be declared by those who send.
@@ -122,6 +142,26 @@ fn full(language: Language, server: &Server) -> Result<(), Failure> {
         Ok(())
     })?;
     send(language, server, TOKEN)?.failed_with(&["failed: QUEUE_FULL", QUEUE, "trying again helps"])
+}
+
+/// The connection breaks when the server has done more than the client knows of.
+fn sends_again(language: Language, server: &Server) -> Result<(), Failure> {
+    let expected = Expected::read()?;
+    let proxy = Proxy::start(server.address(), HELD_AFTER_BYTES)?;
+    let mut producer = start_to_send(language, (&proxy.address(), TOKEN))?;
+    until("more is in the queue than the client knows of", || {
+        producer.must_run()?;
+        // It declares the queue first.
+        Ok(server.stats(QUEUE).is_ok_and(|stats| stats.ready >= UNHEARD_OF))
+    })?;
+    proxy.cut()?;
+    let told = producer.end()?.lines()?;
+    let [told] = told.as_slice() else { return Err(format!("one line: {told:?}").into()) };
+    let count = expected.count();
+    let known = told.strip_prefix(&format!("sent={count} deduplicated=")).map(str::parse::<u64>);
+    let Some(Ok(1..)) = known else { return Err(format!("some sent twice: {told}").into()) };
+    same("tasks in the queue", &server.stats(QUEUE)?.ready, &(count as u64))?;
+    expected.compare(&consume_all(language, server, &expected)?)
 }
 
 /// The queue of the examples, in one order or the other.
@@ -164,12 +204,7 @@ fn gives_back(language: Language, server: &Server) -> Result<(), Failure> {
     let held_and_ready = (stats.leased, stats.ready);
     same("what is held, and ready", &held_and_ready, &(0, expected.count() as u64))?;
     // Unharmed: for the next one it is their first attempt.
-    let mut consumer = consume(language, server, &[])?;
-    until("all is printed", || {
-        consumer.must_run()?;
-        Ok(consumer.printed() >= expected.lines())
-    })?;
-    expected.compare(&consumer.stop()?.lines()?)
+    expected.compare(&consume_all(language, server, &expected)?)
 }
 
 /// The consumer goes on by itself. What was on its way to it when the server was killed comes back when

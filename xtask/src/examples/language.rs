@@ -24,7 +24,7 @@ pub(super) enum Role {
 }
 
 impl Language {
-    pub(super) const ALL: [Self; 2] = [Self::Python, Self::Go];
+    pub(super) const ALL: [Self; 3] = [Self::Python, Self::Go, Self::Typescript];
 
     /// The name of its folder.
     pub(super) const fn folder(self) -> &'static str {
@@ -38,6 +38,15 @@ impl Language {
     /// Where it is written.
     pub(super) fn source(self) -> PathBuf {
         root().join("examples").join(self.folder())
+    }
+
+    /// What its own commands make in its folder.
+    pub(super) const fn makes(self) -> &'static [&'static str] {
+        match self {
+            Self::Python => &[".venv", "tidegate", "__pycache__"],
+            Self::Go => &[],
+            Self::Typescript => &["node_modules", "gen", "dist"],
+        }
     }
 
     /// Where it is built, with all that it installs.

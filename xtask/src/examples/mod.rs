@@ -7,6 +7,7 @@ mod cases;
 mod flights;
 mod language;
 mod program;
+mod proxy;
 mod server;
 mod setup;
 

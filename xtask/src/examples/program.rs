@@ -8,7 +8,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::language::{Language, Role};
-use super::server::{Server, until};
+use super::server::until;
 use crate::workload::Failure;
 
 /// A program that was started. It is killed when it is dropped.
@@ -29,15 +29,15 @@ pub(super) struct Ended {
 }
 
 impl Program {
-    /// Starts a program at a server.
+    /// Starts a program at the address of a server.
     pub(super) fn start(
         (language, role): (Language, Role),
-        server: &Server,
-        (queue, token): (&str, &str),
+        (address, token): (&str, &str),
+        queue: &str,
         arguments: &[&str],
     ) -> Result<Self, Failure> {
         let mut command = language.command(role);
-        command.args(["--server", server.address(), "--queue", queue, "--token", token]);
+        command.args(["--server", address, "--queue", queue, "--token", token]);
         command.args(arguments).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (stdout, stderr) = (Arc::default(), Arc::default());

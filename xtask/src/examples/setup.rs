@@ -17,11 +17,10 @@ pub(super) enum Built {
     Lacks(String),
 }
 
-/// What is made in a folder by its own commands. Where it is built, the packages stay.
-const MADE: [&str; 6] = [".venv", "node_modules", "tidegate", "gen", "dist", "__pycache__"];
+/// What stays where an example is built: packages.
+const PACKAGES: [&str; 2] = [".venv", "node_modules"];
 /// What generates the code of Go, by its README.
 const BUF: &str = "--package=@bufbuild/buf@1.75.0";
-const PACKAGES: [&str; 2] = [".venv", "node_modules"];
 
 pub(super) fn build(language: Language) -> Result<Built, Failure> {
     let needs: Vec<_> =
@@ -32,12 +31,12 @@ pub(super) fn build(language: Language) -> Result<Built, Failure> {
     fs::create_dir_all(language.target())?;
     let (install, mut build): (Vec<Command>, Vec<Command>) = match language {
         Language::Python => {
-            mirror(&language.source(), &language.target())?;
+            mirror(language, &language.target())?;
             python()
         }
         Language::Go => go(),
         Language::Typescript => {
-            mirror(&language.source(), &language.target())?;
+            mirror(language, &language.target())?;
             typescript()
         }
     };
@@ -96,7 +95,7 @@ pub(super) fn go_is_fresh() -> Result<(), Failure> {
     if made.exists() {
         fs::remove_dir_all(&made)?;
     }
-    mirror(&kept, &made)?;
+    mirror(Language::Go, &made)?;
     let generated = made.join("tidegatev1");
     let names = |folder: &Path| -> Result<Vec<String>, Failure> {
         let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
@@ -123,7 +122,7 @@ pub(super) fn go_is_fresh() -> Result<(), Failure> {
 }
 
 /// Copies what is written by hand; what else is there goes, but for packages.
-fn mirror(from: &Path, to: &Path) -> Result<(), Failure> {
+fn mirror(language: Language, to: &Path) -> Result<(), Failure> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(to)? {
         let entry = entry?;
@@ -134,19 +133,19 @@ fn mirror(from: &Path, to: &Path) -> Result<(), Failure> {
             (false, false) => fs::remove_file(entry.path())?,
         }
     }
-    copy(from, to)
+    copy(&language.source(), to, language.makes())
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+fn copy(from: &Path, to: &Path, but: &[&str]) -> Result<(), Failure> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if MADE.iter().any(|name| entry.file_name() == *name) {
+        if but.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
+            copy(&entry.path(), &target, but)?;
         } else {
             fs::copy(entry.path(), target)?;
         }
