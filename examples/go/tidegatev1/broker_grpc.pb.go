@@ -78,8 +78,8 @@ type BrokerClient interface {
 	// dead-letter queue too; finding a queue needs the right to send to it or to receive from it.
 	Declare(ctx context.Context, in *DeclareRequest, opts ...grpc.CallOption) (*DeclareResponse, error)
 	// Enqueues tasks. Each request is answered by one response with the same `id`, once its tasks are as
-	// durable as the broker is set to make them; answers come in any order. The first response, before
-	// any request, is the credit.
+	// durable as the broker is set to make them. Requests to one queue are enqueued in their order;
+	// answers come in any. The first response, before any request, is the credit.
 	Enqueue(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[EnqueueRequest, EnqueueResponse], error)
 	// Receives and settles. Opens sessions on queues, gives credit, gets leases as tasks become ready,
 	// and settles or extends them; all on one stream, in steps. Every step but `Cancel` is answered by
@@ -375,8 +375,8 @@ type BrokerServer interface {
 	// dead-letter queue too; finding a queue needs the right to send to it or to receive from it.
 	Declare(context.Context, *DeclareRequest) (*DeclareResponse, error)
 	// Enqueues tasks. Each request is answered by one response with the same `id`, once its tasks are as
-	// durable as the broker is set to make them; answers come in any order. The first response, before
-	// any request, is the credit.
+	// durable as the broker is set to make them. Requests to one queue are enqueued in their order;
+	// answers come in any. The first response, before any request, is the credit.
 	Enqueue(grpc.BidiStreamingServer[EnqueueRequest, EnqueueResponse]) error
 	// Receives and settles. Opens sessions on queues, gives credit, gets leases as tasks become ready,
 	// and settles or extends them; all on one stream, in steps. Every step but `Cancel` is answered by
