@@ -55,7 +55,7 @@ class Link:
 
     async def _watch(self) -> None:
         try:
-            async for event in self._hello:
+            while (event := await self._hello.read()) is not grpc.aio.EOF:
                 if event.WhichOneof("event") == "draining":
                     break
         except grpc.aio.AioRpcError:

@@ -27,7 +27,7 @@ const HELD: usize = 8;
 /// Bytes of a producer after which it hears no more: two or three of its requests.
 const HELD_AFTER_BYTES: usize = 80_000;
 /// Tasks in the queue by then that it cannot all have heard of.
-const UNHEARD_OF: u64 = 1_000;
+const UNHEARD_OF: u64 = 500;
 
 /// The cases of a language, beside another that sends to it.
 pub(super) fn of(language: Language, other: Option<Language>) -> Vec<Case> {
@@ -45,6 +45,10 @@ pub(super) fn of(language: Language, other: Option<Language>) -> Vec<Case> {
         case("what was sent and not answered is sent again, and is there once", sends_again),
         case("a lease is extended while its task is worked on", extends),
         case("what is held is given back at the end, unharmed", gives_back),
+        Case {
+            name: "what is held when the server restarts is settled afterwards",
+            run: Box::new(move |server| holds_on(language, server)),
+        },
         Case {
             name: "a restart and a kill of the server in the middle lose nothing",
             run: Box::new(move |server| restarts(language, server)),
@@ -171,22 +175,54 @@ fn spec(ordering: Ordering) -> Result<QueueSpec, Failure> {
     Ok(spec)
 }
 
-/// A task takes more than two leases, and still nobody else gets it.
+/// Tasks take more than two leases, and still the other one, which takes all that it can get, does not
+/// get them.
 fn extends(language: Language, server: &Server) -> Result<(), Failure> {
     send(language, server, TOKEN)?.lines()?;
     let held = HELD.to_string();
     let slow = ["--concurrency", &held, "--lease-ms", "3000", "--work-ms", "7000"];
+    let mut slow = consume(language, server, &slow)?;
+    until("it holds what it asked for", || {
+        slow.must_run()?;
+        Ok(server.stats(QUEUE)?.leased == HELD as u64)
+    })?;
+    let fast = consume(language, server, &[])?;
+    until("the first are done", || {
+        slow.must_run()?;
+        Ok(slow.printed() >= HELD)
+    })?;
+    let (slow, fast) = (slow.stop()?, fast.stop()?);
+    same("what was lost", &slow.stderr, &Vec::new())?;
+    same("what the other one lost", &fast.stderr, &Vec::new())?;
+    done_at_first(&slow.lines()?)?;
+    let twice = fast.lines()?.into_iter().find(|line| line.contains(" attempt=2 outcome=DONE: +"));
+    same("what came to the other one too", &twice, &None)
+}
+
+/// What is held when the server ends is worked on, and settled when it is back.
+fn holds_on(language: Language, server: &mut Server) -> Result<(), Failure> {
+    send(language, server, TOKEN)?.lines()?;
+    let held = HELD.to_string();
+    let slow = ["--concurrency", &held, "--lease-ms", "600000", "--work-ms", "2000"];
     let mut consumer = consume(language, server, &slow)?;
+    until("it holds what it asked for", || {
+        consumer.must_run()?;
+        Ok(server.stats(QUEUE)?.leased == HELD as u64)
+    })?;
+    server.restart()?;
     until("the first are done", || {
         consumer.must_run()?;
         Ok(consumer.printed() >= HELD)
     })?;
-    let ended = consumer.stop()?;
-    same("what was lost", &ended.stderr, &Vec::new())?;
-    for line in ended.lines()? {
-        same(&line, &line.contains(" attempt=1 outcome=DONE: "), &true)?;
-    }
-    Ok(())
+    let printed = consumer.stop()?.lines()?;
+    let first = printed.get(..HELD).ok_or("look at the first lines")?;
+    done_at_first(first)?;
+    Expected::read()?.compare_first(first)
+}
+
+fn done_at_first(lines: &[String]) -> Result<(), Failure> {
+    let is_done = |line: &String| line.contains(" attempt=1 outcome=DONE: ");
+    same("lines that are not", &lines.iter().find(|line| !is_done(line)), &None)
 }
 
 fn gives_back(language: Language, server: &Server) -> Result<(), Failure> {

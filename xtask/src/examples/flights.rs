@@ -65,6 +65,14 @@ impl Expected {
         self.compare_done(&read(lines)?)
     }
 
+    /// Holds lines against as many flights at the beginning of the input, in any order.
+    pub(super) fn compare_first(&self, lines: &[String]) -> Result<(), Failure> {
+        let lines = read(lines)?;
+        let first: BTreeSet<&str> =
+            self.flights.iter().take(lines.len()).map(|(name, _, _)| &**name).collect();
+        same("the first flights", &lines.iter().map(|line| line.name).collect(), &first)
+    }
+
     fn compare_done(&self, lines: &[Line<'_>]) -> Result<(), Failure> {
         let done: Vec<&Line<'_>> = lines.iter().filter(|line| !line.is_retry()).collect();
         same("flights that were done", &done.len(), &self.count())?;

@@ -45,7 +45,7 @@ pub(crate) fn counted() -> Counts {
 }
 
 fn run(languages: &[Language]) -> Counts {
-    let build = ["build", "--quiet", "--package", "tidegate-cli", "--bin", "tidegate"];
+    let build = ["build", "--quiet", "--all-features", "--package", "tidegate-cli"];
     if !cargo::succeeds(&cargo::cargo(), &build, &[]) {
         return Counts::one(false);
     }

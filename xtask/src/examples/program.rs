@@ -94,14 +94,26 @@ impl Drop for Program {
 impl Ended {
     /// What it printed, if it was a success.
     pub(super) fn lines(self) -> Result<Vec<String>, Failure> {
+        self.says_nothing_strange()?;
         if self.is_success {
             return Ok(self.stdout);
         }
         Err(format!("it failed: {}", self.stderr.join("\n    ")).into())
     }
 
+    fn says_nothing_strange(&self) -> Result<(), Failure> {
+        let is_known = |line: &&String| {
+            KNOWN.iter().any(|known| line.starts_with(known)) || line.ends_with(" were refused")
+        };
+        match self.stderr.iter().find(|line| !is_known(line)) {
+            None => Ok(()),
+            Some(_) => Err(format!("it says: {}", self.stderr.join("\n    ")).into()),
+        }
+    }
+
     /// Whether it failed with all of these words in one line on stderr.
     pub(super) fn failed_with(&self, words: &[&str]) -> Result<(), Failure> {
+        self.says_nothing_strange()?;
         let has_all = |line: &&String| words.iter().all(|word| line.contains(word));
         if !self.is_success && self.stderr.iter().any(|line| has_all(&line)) {
             return Ok(());
@@ -110,6 +122,10 @@ impl Ended {
         Err(format!("it {how} without {words:?}: {}", self.stderr.join("\n    ")).into())
     }
 }
+
+/// What may stand on stderr; else something went wrong that the program does not know of.
+const KNOWN: [&str; 4] =
+    ["failed: ", "trying again: UNAVAILABLE: ", "connecting again: UNAVAILABLE: ", "task "];
 
 fn collect(
     from: Option<impl Read + Send + 'static>,

@@ -10,7 +10,7 @@ use std::thread;
 use crate::workload::Failure;
 
 /// Passes bytes on. The first connection with more than so many bytes of a client is held: what the
-/// server says from then on is dropped, until it is cut.
+/// server says from then on is dropped, and a few times as much is all that it hears, until it is cut.
 #[derive(Debug)]
 pub(super) struct Proxy {
     address: SocketAddr,
@@ -26,6 +26,9 @@ struct Shared {
     held: Mutex<Vec<TcpStream>>,
     ended: AtomicBool,
 }
+
+/// How many times the bytes, after which a connection is held, a server hears of it.
+const HEARD_TIMES: usize = 4;
 
 impl Proxy {
     pub(super) fn start(server: &str, bytes: usize) -> Result<Self, Failure> {
@@ -101,6 +104,9 @@ impl Shared {
             if is_much && !self.has_held.swap(true, Ordering::AcqRel) {
                 let both = [client.try_clone(), server.try_clone()];
                 self.held().extend(both.into_iter().flatten());
+            }
+            if before > HEARD_TIMES * self.bytes && !self.held().is_empty() {
+                return;
             }
             let Some(read) = bytes.get(..read) else { break };
             if server.write_all(read).is_err() {
