@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tidegate.v1 import broker_pb2 as pb
 from tidegate_client import Complete, Retry, Verdict
@@ -34,7 +35,7 @@ def read(path: Path) -> Iterator[pb.NewTask]:
         yield task
 
 
-def name_of(flight: dict) -> str:
+def name_of(flight: dict[str, Any]) -> str:
     date = f"{flight['year']}-{flight['month']:02}-{flight['day']:02}"
     return f"{date}/{flight['carrier']}{flight['flight']}/{flight['origin']}"
 

@@ -12,6 +12,7 @@ from tidegate.v1 import broker_pb2 as pb
 
 from .errors import TidegateError
 from .link import Link, Server
+from .together import together
 
 
 @dataclass
@@ -82,26 +83,31 @@ class Sender:
         first = await stream.read()
         if first is grpc.aio.EOF:
             return
-        writer = asyncio.create_task(self._write(link, stream, first.credit_bytes))
-        try:
-            while (response := await stream.read()) is not grpc.aio.EOF:
-                self._receive(response)
-        finally:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+        await together(self._read(stream), self._write(link, stream, first.credit_bytes))
+
+    async def _read(self, stream: grpc.aio.StreamStreamCall) -> None:
+        while (response := await stream.read()) is not grpc.aio.EOF:
+            self._receive(response)
 
     async def _write(self, link: Link, stream: grpc.aio.StreamStreamCall, credit: int) -> None:
-        while True:
-            while self._waiting and not link.draining.is_set():
-                size = self._waiting[0].message.ByteSize()
-                if self._unanswered and self._unanswered_bytes + size > credit:
-                    break
-                request = self._waiting.popleft()
-                self._unanswered[request.message.id] = request
-                self._unanswered_bytes += size
-                await stream.write(request.message)
-            self._has_news.clear()
-            await self._has_news.wait()
+        try:
+            while True:
+                while self._may_send(link, credit):
+                    request = self._waiting.popleft()
+                    self._unanswered[request.message.id] = request
+                    self._unanswered_bytes += request.message.ByteSize()
+                    await stream.write(request.message)
+                self._has_news.clear()
+                await self._has_news.wait()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # why the stream has ended is told to its reader
+
+    def _may_send(self, link: Link, credit: int) -> bool:
+        if not self._waiting or link.draining.is_set():
+            return False
+        # One that is larger than the credit goes alone.
+        size = self._waiting[0].message.ByteSize()
+        return not self._unanswered or self._unanswered_bytes + size <= credit
 
     def _receive(self, response: pb.EnqueueResponse) -> None:
         request = self._unanswered.pop(response.id)

@@ -19,6 +19,7 @@ from tidegate.v1 import broker_pb2 as pb
 
 from .errors import TidegateError
 from .link import BACKOFF_SECONDS, Link, Server
+from .together import together
 
 
 @dataclass(frozen=True)
@@ -172,31 +173,29 @@ class Worker:
     async def _serve(self, link: Link) -> bool:
         """Works on one link until its stream ends. Whether all was settled and the session closed."""
         stream = _Stream(link, link.stub.Work(metadata=link.metadata))
-        others = [self._write(stream), self._beat(stream)]
-        tasks = [asyncio.create_task(other) for other in others]
         try:
-            while (response := await stream.call.read()) is not grpc.aio.EOF:
-                self._read(stream, response)
-                self._has_news.set()
-            return stream.is_closed
+            return await together(self._read(stream), self._write(stream), self._beat(stream))
         except grpc.aio.AioRpcError as status:
             raise TidegateError.of_status(status) from status
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, stream: _Stream) -> bool:
+        while (response := await stream.call.read()) is not grpc.aio.EOF:
+            self._answered(stream, response)
+            self._has_news.set()
+        return stream.is_closed
 
     async def _write(self, stream: _Stream) -> None:
         """Takes the steps that the state calls for, each time it has changed."""
-        while True:
-            if not stream.link.draining.is_set():
-                for step in self._steps(stream):
-                    await stream.call.write(step)
-            if stream.is_closed:
-                await stream.call.done_writing()
-                return
-            self._has_news.clear()
-            await self._has_news.wait()
+        try:
+            while not stream.is_closed:
+                if not stream.link.draining.is_set():
+                    for step in self._steps(stream):
+                        await stream.call.write(step)
+                self._has_news.clear()
+                await self._has_news.wait()
+            await stream.call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # why the stream has ended is told to its reader
 
     async def _beat(self, stream: _Stream) -> None:
         """Says when leases are to be extended: every third of the shortest, and at least every second."""
@@ -233,7 +232,7 @@ class Worker:
         nothing is held any more."""
         if not stream.credits_are_taken_back:
             stream.credits_are_taken_back = True
-            for credit in stream.credits:
+            for credit in list(stream.credits):  # answers come in between
                 cancel = pb.Cancel(credit=credit)
                 yield pb.WorkRequest(id=self._next_id(), session=SESSION, cancel=cancel)
         if not stream.credits and not self._held and not stream.is_closing:
@@ -266,7 +265,7 @@ class Worker:
             ]
             yield pb.WorkRequest(id=id, session=SESSION, extend=pb.Extend(extensions=extensions))
 
-    def _read(self, stream: _Stream, response: pb.WorkResponse) -> None:
+    def _answered(self, stream: _Stream, response: pb.WorkResponse) -> None:
         id, answer = response.id, response.WhichOneof("answer")
         if answer == "error":
             # Nothing of the step was carried out, or with `UNAVAILABLE` it is not known: what is held is

@@ -24,6 +24,8 @@ const QUEUE: &str = "flights";
 const CAPACITY: usize = 10_000;
 /// Tasks that a consumer holds where a case looks at what is held.
 const HELD: usize = 8;
+/// Consumers that end in the middle.
+const TURNS: usize = 4;
 /// Bytes of a producer after which it hears no more: two or three of its requests.
 const HELD_AFTER_BYTES: usize = 80_000;
 /// Tasks in the queue by then that it cannot all have heard of.
@@ -45,6 +47,7 @@ pub(super) fn of(language: Language, other: Option<Language>) -> Vec<Case> {
         case("what was sent and not answered is sent again, and is there once", sends_again),
         case("a lease is extended while its task is worked on", extends),
         case("what is held is given back at the end, unharmed", gives_back),
+        case("those that end in the middle of their work leave the rest to the next", takes_turns),
         Case {
             name: "what is held when the server restarts is settled afterwards",
             run: Box::new(move |server| holds_on(language, server)),
@@ -180,7 +183,7 @@ fn spec(ordering: Ordering) -> Result<QueueSpec, Failure> {
 fn extends(language: Language, server: &Server) -> Result<(), Failure> {
     send(language, server, TOKEN)?.lines()?;
     let held = HELD.to_string();
-    let slow = ["--concurrency", &held, "--lease-ms", "3000", "--work-ms", "7000"];
+    let slow = ["--concurrency", &held, "--lease-ms", "6000", "--work-ms", "13000"];
     let mut slow = consume(language, server, &slow)?;
     until("it holds what it asked for", || {
         slow.must_run()?;
@@ -223,6 +226,28 @@ fn holds_on(language: Language, server: &mut Server) -> Result<(), Failure> {
 fn done_at_first(lines: &[String]) -> Result<(), Failure> {
     let is_done = |line: &String| line.contains(" attempt=1 outcome=DONE: ");
     same("lines that are not", &lines.iter().find(|line| !is_done(line)), &None)
+}
+
+/// Consumers end one after the other while they are at work, so much is on its way each time.
+fn takes_turns(language: Language, server: &Server) -> Result<(), Failure> {
+    let expected = Expected::read()?;
+    send(language, server, TOKEN)?.lines()?;
+    let mut printed = Vec::new();
+    for _ in 0..TURNS {
+        let mut consumer = consume(language, server, &[])?;
+        until("it is at work", || {
+            consumer.must_run()?;
+            Ok(consumer.printed() >= HELD)
+        })?;
+        printed.extend(consumer.stop()?.lines()?);
+    }
+    let mut consumer = consume(language, server, &[])?;
+    until("all is printed", || {
+        consumer.must_run()?;
+        Ok(printed.len() + consumer.printed() >= expected.lines())
+    })?;
+    printed.extend(consumer.stop()?.lines()?);
+    expected.compare(&printed)
 }
 
 fn gives_back(language: Language, server: &Server) -> Result<(), Failure> {

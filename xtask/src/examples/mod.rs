@@ -49,11 +49,13 @@ fn run(languages: &[Language]) -> Counts {
     if !cargo::succeeds(&cargo::cargo(), &build, &[]) {
         return Counts::one(false);
     }
+    let built: Vec<(Language, Result<Built, Failure>)> =
+        side_by_side(languages, |language| (language, setup::build(language)));
     let mut counts = Counts::default();
-    let mut built = Vec::new();
-    for language in languages {
-        match setup::build(*language) {
-            Ok(Built::Runs) => built.push(*language),
+    let mut runs = Vec::new();
+    for (language, built) in built {
+        match built {
+            Ok(Built::Runs) => runs.push(language),
             Ok(Built::Lacks(what)) => {
                 eprintln!("{language} is skipped: {what}");
                 counts.skipped += 1;
@@ -64,13 +66,26 @@ fn run(languages: &[Language]) -> Counts {
             }
         }
     }
-    for (at, language) in built.iter().enumerate() {
-        let next = built.iter().cycle().nth(at + 1).filter(|next| *next != language);
-        for case in cases::of(*language, next.copied()) {
-            counts = counts.plus(judge(*language, &case));
-        }
-    }
-    counts
+    let next = |language: Language| {
+        let at = runs.iter().position(|one| *one == language)?;
+        runs.iter().cycle().nth(at + 1).filter(|next| **next != language).copied()
+    };
+    let counted = side_by_side(&runs, |language| {
+        let cases = cases::of(language, next(language));
+        cases.iter().map(|case| judge(language, case)).fold(Counts::default(), Counts::plus)
+    });
+    counted.into_iter().fold(counts, Counts::plus)
+}
+
+/// Does something for each language, all at the same time: most of it is waiting.
+fn side_by_side<T: Send>(languages: &[Language], act: impl Fn(Language) -> T + Sync) -> Vec<T> {
+    let act = &act;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            languages.iter().map(|language| scope.spawn(move || act(*language))).collect();
+        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 fn judge(language: Language, case: &Case) -> Counts {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ pub(super) const TOKEN: &str = "a-token-that-may-do-everything";
 /// May send and nothing else.
 pub(super) const SENDERS_TOKEN: &str = "a-token-that-may-only-send";
 
+/// Counts the servers of this process.
+static NUMBER: AtomicU16 = AtomicU16::new(0);
+
 /// A server that is ready. It is killed at the end, and its directory is removed.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -33,7 +37,9 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start() -> Result<Self, Failure> {
-        let dir = root().join("target/examples").join(format!("server-{}", std::process::id()));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let dir = format!("server-{}-{number}", std::process::id());
+        let dir = root().join("target/examples").join(dir);
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
@@ -47,7 +53,7 @@ impl Server {
         let everything = entry("everything", TOKEN, "send, receive, inspect, administer");
         let tokens = everything + &entry("sender", SENDERS_TOKEN, "send");
         fs::write(dir.join("tokens.yaml"), tokens)?;
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = format!("127.0.0.1:{}", free_port(number)?);
         let child = serve(&dir, &address)?;
         let mut server = Self { dir, address, child };
         server.wait_until_ready()?;
@@ -157,8 +163,9 @@ fn serve(dir: &Path, address: &str) -> Result<Child, Failure> {
 
 /// A port below those that the system gives to clients. WHY: while the server is away, a client that
 /// tries again and again could be given the server's own port, and then keeps it from coming back.
-fn free_port() -> Result<u16, Failure> {
-    let from = 20_000 + (std::process::id() % 10_000) as u16;
+fn free_port(number: u16) -> Result<u16, Failure> {
+    // Those that look at the same time begin apart.
+    let from = 20_000 + ((std::process::id() + 100 * u32::from(number)) % 10_000) as u16;
     let ports = (from..30_000).chain(20_000..from);
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     ports.into_iter().find(free).ok_or_else(|| "find a free port".into())
