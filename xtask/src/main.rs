@@ -3,6 +3,7 @@
 mod backlog;
 mod bench;
 mod cargo;
+mod chaos;
 mod ci;
 mod crashpoints;
 mod examples;
@@ -57,6 +58,11 @@ enum Command {
     /// Every run is a data directory of its own with two to four kills. Prints how often each named
     /// finding was made; fails if one was that no sound broker can show, and keeps its directory.
     Kills(kills::KillsArgs),
+    /// Kills workers, restarts a server and cuts its connections under load, and judges the history
+    ///
+    /// The server is started for this alone, and told to sync every change. Worker processes reach it
+    /// through a proxy that is cut in the middle of answers.
+    Chaos(chaos::ChaosArgs),
     /// Runs the embedded engine on a machine that forgets, from one seed to the next
     ///
     /// Clients, clock, threads and disk are one thread's work and the same for the same seed. Prints
@@ -126,6 +132,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => closed(suites::conformance(&args)),
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
+        Command::Chaos(args) => chaos::main(&args),
         Command::Simulate(args) => simulate::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),
         Command::Mutants(args) => mutants::main(&args),

@@ -112,6 +112,14 @@ pub(crate) const FOR_EXAMPLES: &[Need] = &[
     },
 ];
 
+/// For the adapter of Redis.
+pub(crate) const FOR_REDIS: &[Need] = &[Need {
+    name: "redis-server",
+    check: &["redis-server", "--version"],
+    install: Install::Debian("redis-server"),
+    without: "the conformance suite on Redis",
+}];
+
 /// The queues that `bench peers` measures beside the engine. The names are those of its rows, as far
 /// as rows share a server.
 pub(crate) const FOR_PEERS: &[Need] = &[

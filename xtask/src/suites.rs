@@ -23,6 +23,8 @@ enum BrokerArg {
     Log,
     /// The engine behind the native protocol: over a Unix socket, and over TCP
     Remote,
+    /// Redis: each case on a server of its own
+    Redis,
 }
 
 /// A test program that is a stage of its own.
@@ -33,13 +35,22 @@ pub(crate) enum Suite {
     Log,
     Socket,
     Tcp,
+    Redis,
     Teeth,
     Damage,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Memory, Self::Engine, Self::Log, Self::Socket, Self::Tcp, Self::Teeth, Self::Damage];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Memory,
+        Self::Engine,
+        Self::Log,
+        Self::Socket,
+        Self::Tcp,
+        Self::Redis,
+        Self::Teeth,
+        Self::Damage,
+    ];
 
     /// Its package and its test.
     pub(crate) const fn target(self) -> (&'static str, &'static str) {
@@ -49,6 +60,7 @@ impl Suite {
             Self::Log => ("tidegate-conformance", "log"),
             Self::Socket => ("tidegate-remote", "socket"),
             Self::Tcp => ("tidegate-remote", "tcp"),
+            Self::Redis => ("tidegate-redis", "conformance"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
             Self::Damage => ("tidegate-engine", "damage"),
         }
@@ -84,6 +96,7 @@ pub(crate) fn conformance(args: &ConformanceArgs) -> Counts {
         BrokerArg::Engine => &[Suite::Engine],
         BrokerArg::Log => &[Suite::Log],
         BrokerArg::Remote => &[Suite::Socket, Suite::Tcp],
+        BrokerArg::Redis => &[Suite::Redis],
     };
     let filter = args.filter.as_deref();
     let ran = suites.iter().map(|suite| run(*suite, filter.as_slice()));

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cargo::{self, Counts};
-use crate::needs::{self, FOR_FUZZING, FOR_TESTS};
+use crate::needs::{self, FOR_FUZZING, FOR_REDIS, FOR_TESTS};
 use crate::stages::Stage;
 use crate::suites::{self, Suite};
 use crate::workspace::Workspace;
@@ -43,6 +43,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         suite("conformance: log", 1.0, Suite::Log),
         suite("conformance: socket", 1.0, Suite::Socket),
         suite("conformance: tcp", 1.0, Suite::Tcp),
+        redis(),
         suite("damage", 2.0, Suite::Damage),
     ];
     if !args.quick {
@@ -50,6 +51,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
             suite("conformance: teeth", 6.0, Suite::Teeth),
             Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS, 1)),
             Stage::new("kills, shared", 2.0, || crate::kills::counted(SHARED_KILL_RUNS, 4)),
+            Stage::new("chaos: redis", 2.0, crate::chaos::counted),
             if crate::crashpoints::may_trace() {
                 Stage::new("crash points", 2.0, crate::crashpoints::counted)
             } else {
@@ -77,6 +79,15 @@ fn fuzz() -> Stage {
         Stage::new("fuzz", 6.0, || crate::fuzz::counted(FUZZ_SECONDS, None))
     } else {
         Stage::skipped("fuzz")
+    }
+}
+
+fn redis() -> Stage {
+    const NAME: &str = "conformance: redis";
+    if needs::provide(FOR_REDIS).is_empty() {
+        suite(NAME, 2.0, Suite::Redis)
+    } else {
+        Stage::skipped(NAME)
     }
 }
 

@@ -113,7 +113,6 @@ fn token() -> Option<String> {
 /// The block of the configuration that a broker needs.
 fn block_of(url: &str) -> Option<&'static str> {
     match url.split(':').next() {
-        Some("redis" | "rediss") => Some("redis_queue"),
         Some("kafka") => Some("kafka_broker"),
         _ => None,
     }

@@ -21,7 +21,9 @@ pub const DURABILITY_INTERVAL_DEFAULT: Duration = Duration::from_millis(50);
 
 /// Schemes of brokers whose adapters are not part of this build.
 const ADAPTERS: &[(&str, &str)] = &[
+    #[cfg(not(feature = "redis"))]
     ("redis", "Redis"),
+    #[cfg(not(feature = "redis"))]
     ("rediss", "Redis"),
     ("postgres", "PostgreSQL"),
     ("postgresql", "PostgreSQL"),
@@ -69,6 +71,8 @@ impl fmt::Debug for ConnectOptions {
 ///   directory: the first holds the engine and its settings count, the others reach it through a
 ///   socket in the directory, and one of them takes over when it ends. In an attached process the
 ///   connection lives on the runtime that this was called on.
+/// - `redis://[USER:PASSWORD@]HOST:PORT[/DB]` is a Redis server, `rediss://` over TLS (cargo feature `redis`).
+///   `?prefix=`, `serialization=msgpack|json`, `stream_max_len=` and `block_timeout_ms=` say how it is used.
 /// - `tidegate://HOST:PORT` is a server (`tidegate serve`); without a port it is 9326. An access token
 ///   is given as `tidegate://TOKEN@HOST:PORT` or with [`ConnectOptions::token`]. `tidegate+tls://` is
 ///   over TLS, checked by the system's authorities or by those in `?ca=FILE`, for the host's name or
@@ -90,6 +94,8 @@ pub async fn connect_with(url: &str, options: ConnectOptions) -> Result<Broker> 
         "tidegate" => remote::connect(server_url::target(false, rest, options.token)?).await,
         "tidegate+tls" => remote::connect(server_url::target(true, rest, options.token)?).await,
         "embedded" => crate::embedded::open(embedded(rest, options)?).await,
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" => redis(url, options).await,
         _ => Err(elsewhere(scheme)),
     }
 }
@@ -101,6 +107,15 @@ fn memory_broker(rest: &str, options: ConnectOptions) -> Result<Broker> {
         return Err(invalid(why).about("a memory broker"));
     }
     Ok(memory::broker(clock.unwrap_or_else(|| Arc::new(SystemClock::new()))))
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: &str, options: ConnectOptions) -> Result<Broker> {
+    // WHY: durability and memory are the server's own to set.
+    let ConnectOptions { clock, durability: _, payload_memory_bytes: _, token: _ } = options;
+    let mut config = tidegate_redis::Config::new(url)?;
+    config.clock = clock.unwrap_or(config.clock);
+    tidegate_redis::connect(config).await
 }
 
 /// The engine's options for what follows `embedded:`.
@@ -186,11 +201,10 @@ fn elsewhere(scheme: &str) -> Error {
 
 fn unknown(scheme: &str) -> Error {
     let others = ADAPTERS.iter().map(|(scheme, _)| format!("`{scheme}:`"));
-    let known: Vec<String> = ["`memory:`", "`embedded:`", "`tidegate:`", "`tidegate+tls:`"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(others)
-        .collect();
+    let own = ["`memory:`", "`embedded:`", "`tidegate:`", "`tidegate+tls:`"];
+    let built = if cfg!(feature = "redis") { &["`redis:`", "`rediss:`"][..] } else { &[] };
+    let known = own.iter().chain(built).map(|scheme| (*scheme).to_owned());
+    let known: Vec<String> = known.chain(others).collect();
     let why = format!("the scheme of a broker URL is one of {}", known.join(", "));
     let shown: String = scheme.chars().take(32).take_while(|c| *c != '@').collect();
     invalid(why).about(format!("{shown:?}"))
@@ -257,7 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_without_an_adapter_is_unsupported_and_its_password_stays_secret() {
-        for scheme in ["redis", "postgres", "amqp", "kafka", "nats", "sqs"] {
+        for scheme in ["amqp", "kafka", "nats", "sqs"] {
             let url = format!("{scheme}://user:hunter2@host/");
             let error = connect(&url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{url}");

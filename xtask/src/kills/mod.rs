@@ -5,9 +5,11 @@
 //! directory and goes on. The last two are not killed: they complete what is left. Then the history
 //! of all of them is judged.
 
+mod hands;
 mod run;
 mod shared;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -16,6 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::Args;
 
 pub(crate) use run::wait_for_lines;
+pub(crate) use shared::last_words;
+
+use hands::TakeOvers;
 
 use crate::cargo::{Counts, root};
 use crate::workload::{DurabilityArg, Rig, SEGMENT_BYTES, Tally};
@@ -48,13 +53,21 @@ pub(crate) struct KillsArgs {
 #[derive(Debug, Default)]
 struct Report {
     kills: u64,
+    took_over: TakeOvers,
     tally: Tally,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kills, took_over, tally } = self;
+        write!(f, "{took_over}{kills} kills; {tally}")
+    }
 }
 
 /// Runs, prints what was seen, and fails if anything was wrong.
 pub(crate) fn main(args: &KillsArgs) -> ExitCode {
     let report = run_all(args);
-    print!("{} kills; {}", report.kills, report.tally);
+    print!("{report}");
     if report.tally.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -63,7 +76,7 @@ pub(crate) fn counted(runs: u64, processes: usize) -> Counts {
     let dir = root().join("target/kills");
     let args = KillsArgs { runs, seed: 1, durability: None, processes, jobs: 2, dir };
     let report = run_all(&args);
-    print!("{} kills; {}", report.kills, report.tally);
+    print!("{report}");
     let failed = report.tally.unsound_runs();
     Counts { passed: runs - failed, failed, skipped: 0 }
 }
@@ -92,22 +105,26 @@ fn one(args: &KillsArgs, seed: u64, report: &Mutex<Report>) {
     let dir = args.dir.join(format!("run-{seed}-{}", durability.as_str()));
     let rig = Rig::new(&dir, seed, durability, SEGMENT_BYTES);
     let done = rig.map(|mut rig| {
-        let (kills, worked) = match args.processes {
-            0 | 1 => run::run(&mut rig, seed),
+        let (kills, took_over, worked) = match args.processes {
+            0 | 1 => {
+                let (kills, worked) = run::run(&mut rig, seed);
+                (kills, Vec::new(), worked)
+            }
             processes => shared::run(&mut rig, seed, processes),
         };
-        (kills, worked.map(|()| rig.judged()), rig)
+        (kills, took_over, worked.map(|()| rig.judged()), rig)
     });
     let mut report = report.lock().unwrap_or_else(|all| all.into_inner());
     match done {
-        Ok((kills, judged, rig)) => {
+        Ok((kills, took_over, judged, rig)) => {
             report.kills += kills;
+            report.took_over.add(took_over);
             report.tally.add(&what, &rig, judged);
         }
         Err(why) => report.tally.add_broken(&what, &why),
     }
     if report.tally.runs.is_multiple_of(25) {
-        let Report { kills, tally } = &*report;
+        let Report { kills, tally, .. } = &*report;
         eprintln!("{} runs, {kills} kills, {} unsound", tally.runs, tally.unsound_runs());
     }
 }

@@ -6,21 +6,54 @@ use std::io::Read;
 
 use fastrand::Rng;
 
+use tidegate_conformance::history::{Event, Outcome};
+
+use super::hands::TakeOver;
 use super::run::{KILLS, wait_for_lines};
 use crate::workload::{Rig, Sharer, now_us};
 
 /// Lines of the newest journal after which somebody is killed, at most.
 const LINES_MAX: u64 = 600;
 
-/// Works and kills, as often as `seed` says, and completes what is left. Tells how many kills.
-pub(super) fn run(rig: &mut Rig, seed: u64, processes: usize) -> (u64, Result<(), String>) {
+/// Works and kills, as often as `seed` says, and completes what is left. Tells how many kills, and how
+/// the engine changed hands.
+pub(super) fn run(
+    rig: &mut Rig,
+    seed: u64,
+    processes: usize,
+) -> (u64, Vec<TakeOver>, Result<(), String>) {
     let mut rng = Rng::with_seed(seed);
-    let mut crowd = Crowd { rig, processes: Vec::new(), kills: 0 };
+    let mut crowd = Crowd { rig, processes: Vec::new(), kills: 0, deaths: Vec::new() };
     let mut worked = crowd.work(&mut rng, processes);
     // WHY: the same end for all, whatever came before it.
     worked = worked.and(crowd.end());
-    let kills = crowd.kills;
-    (kills, worked.and_then(|()| rig.drained()))
+    let Crowd { kills, deaths, .. } = crowd;
+    let took_over = deaths.iter().filter_map(|death| death.take_over(&rig.history)).collect();
+    (kills, took_over, worked.and_then(|()| rig.drained()))
+}
+
+/// The death of a process that held the engine while others were attached.
+struct Death {
+    killed_us: u64,
+    gone_us: u64,
+    /// The producers of those who were attached.
+    survivors: Vec<String>,
+}
+
+impl Death {
+    /// How long after it the survivors had answers again, of calls that they began after it. `None` if
+    /// one of them was killed before it had one.
+    fn take_over(&self, history: &[Event]) -> Option<TakeOver> {
+        let answered = |survivor: &String| {
+            let by = |event: &&Event| event.client == *survivor && event.start_us >= self.gone_us;
+            let answers =
+                history.iter().filter(by).filter(|event| event.outcome != Outcome::Unknown);
+            answers.map(|event| event.end_us - self.killed_us).min()
+        };
+        let answered: Vec<u64> = self.survivors.iter().map(answered).collect::<Option<_>>()?;
+        let (first_us, all_us) = (*answered.iter().min()?, *answered.iter().max()?);
+        Some(TakeOver { first_us, all_us })
+    }
 }
 
 struct Crowd<'a> {
@@ -28,6 +61,7 @@ struct Crowd<'a> {
     /// The youngest last.
     processes: Vec<Sharer>,
     kills: u64,
+    deaths: Vec<Death>,
 }
 
 impl Crowd<'_> {
@@ -72,10 +106,13 @@ impl Crowd<'_> {
         let killed_us = now_us();
         killed.process.kill().map_err(|error| error.to_string())?;
         killed.process.wait().map_err(|error| error.to_string())?;
+        let gone_us = now_us();
         self.kills += 1;
-        self.rig.left(&killed, now_us())?;
+        self.rig.left(&killed, gone_us)?;
         if holds {
-            self.rig.changed_hands(killed_us, now_us());
+            let survivors = self.processes.iter().map(|sharer| sharer.producer.clone()).collect();
+            self.deaths.push(Death { killed_us, gone_us, survivors });
+            self.rig.changed_hands(killed_us, gone_us);
         }
         Ok(())
     }
@@ -93,7 +130,7 @@ impl Crowd<'_> {
 }
 
 /// What a process said that ended by itself.
-fn last_words(sharer: &mut Sharer) -> String {
+pub(crate) fn last_words(sharer: &mut Sharer) -> String {
     let mut said = String::new();
     if let Some(stderr) = sharer.process.stderr.as_mut() {
         // What cannot be read was not said.

@@ -25,12 +25,17 @@ pub(crate) struct Producer {
     rng: Rng,
 }
 
+/// What the history calls the producer of that number.
+pub(crate) fn producer_name(number: u64) -> String {
+    format!("producer-{number}")
+}
+
 impl Producer {
     pub(crate) fn new(stage: Stage, number: u64, round: u64, seed: u64) -> Self {
         let rng = Rng::with_seed(seed ^ (number << 8) ^ (round << 16));
         // WHY: so that what one producer sent before a kill is ordered before what it sent after.
         let next_seq = round * 10_000_000;
-        Self { stage, name: format!("producer-{number}"), next_seq, rng }
+        Self { stage, name: producer_name(number), next_seq, rng }
     }
 
     /// Sends until the process is killed or something fails.

@@ -9,6 +9,7 @@ use tidegate_conformance::history::{Event, Findings, Outcome, What, check};
 
 use super::clock::now_us;
 use super::journal;
+use super::producer::producer_name;
 use super::stage::DurabilityArg;
 use super::{Child, ChildArgs};
 
@@ -31,6 +32,20 @@ pub(crate) struct Rig {
 pub(crate) struct Sharer {
     pub(crate) process: Process,
     pub(crate) journal: PathBuf,
+    /// Its producer's name in the history.
+    pub(crate) producer: String,
+}
+
+impl Sharer {
+    /// Lines of its journal so far.
+    pub(crate) fn lines(&self) -> Result<u64, String> {
+        let failed = |error: io::Error| format!("{}: {error}", self.journal.display());
+        match fs::read(&self.journal) {
+            Ok(bytes) => Ok(bytes.iter().filter(|byte| **byte == b'\n').count() as u64),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(failed(error)),
+        }
+    }
 }
 
 impl Rig {
@@ -45,8 +60,15 @@ impl Rig {
         clear(dir).map_err(failed)?;
         let dir = dir.canonicalize().map_err(failed)?;
         let (data, journal) = (dir.join("data"), PathBuf::new());
-        let args = ChildArgs { data, journal, seed, round: 0, durability, segment_bytes };
+        let args =
+            ChildArgs { data, broker: None, journal, seed, round: 0, durability, segment_bytes };
         Ok(Self { dir, args, history: Vec::new() })
+    }
+
+    /// The same run on a server.
+    pub(crate) fn on(mut self, broker: String) -> Self {
+        self.args.broker = Some(broker);
+        self
     }
 
     /// The same run with its data elsewhere.
@@ -100,8 +122,9 @@ impl Rig {
     /// Starts a process that works beside others until it is ended.
     pub(crate) fn share(&mut self) -> io::Result<Sharer> {
         let (process, journal) = (self.command(Child::SHARE)?.spawn()?, self.journal());
+        let producer = producer_name(self.args.round);
         self.args.round += 1;
-        Ok(Sharer { process, journal })
+        Ok(Sharer { process, journal, producer })
     }
 
     /// Takes the journal of one that was ended into the history.
@@ -127,7 +150,8 @@ impl Rig {
     }
 
     fn command(&self, what: &str) -> io::Result<Command> {
-        let ChildArgs { data, journal: _, seed, round, durability, segment_bytes } = &self.args;
+        let ChildArgs { data, broker, journal: _, seed, round, durability, segment_bytes } =
+            &self.args;
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["workload-child", what, "--data"])
@@ -139,6 +163,9 @@ impl Rig {
             .args(["--segment-bytes", &segment_bytes.to_string()])
             .stdin(Stdio::null())
             .stderr(Stdio::piped());
+        if let Some(broker) = broker {
+            command.args(["--broker", broker]);
+        }
         Ok(command)
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use tidegate::ConnectOptions;
@@ -26,6 +26,8 @@ pub(crate) const QUEUES: [&str; 3] = [PLAIN, ORDERED, MOVING];
 
 /// How long a task is held unless a receive asks for another time.
 pub(crate) const LEASE: Duration = Duration::from_millis(300);
+/// How long a process waits for its server.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// More than the kills of a run: a task whose every delivery was cut off by a kill does not die.
 pub(crate) const ATTEMPTS_MAX: u32 = 6;
 
@@ -35,6 +37,9 @@ pub(crate) struct ChildArgs {
     /// The data directory.
     #[arg(long)]
     pub(crate) data: PathBuf,
+    /// The URL of a server to work on instead of the engine in the data directory.
+    #[arg(long)]
+    pub(crate) broker: Option<String>,
     /// The file to write the history to; it must not exist.
     #[arg(long)]
     pub(crate) journal: PathBuf,
@@ -91,20 +96,29 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Begins a journal, opens the engine, and finds or makes the queues.
+    /// Begins a journal, opens the engine or reaches the server, and finds or makes the queues.
     pub(crate) async fn open(args: &ChildArgs) -> Result<Self, Failure> {
+        if args.broker.is_some() {
+            return Self::attach(args).await;
+        }
         Self::open_with(args, Arc::new(Journal::create(&args.journal)?)).await
     }
 
-    /// Begins a journal and opens the directory beside others, and finds or makes the queues.
+    /// Begins a journal and opens the directory beside others or reaches the server, and finds or makes
+    /// the queues.
     pub(crate) async fn attach(args: &ChildArgs) -> Result<Self, Failure> {
         let journal = Arc::new(Journal::create(&args.journal)?);
-        let durability = Some(args.durability.as_option());
-        let options = ConnectOptions { durability, ..ConnectOptions::default() };
-        let url = format!("embedded:{}", args.data.display());
-        let broker = tidegate::connect_with(&url, options).await?;
+        let broker = match &args.broker {
+            Some(url) => patiently(|| tidegate::connect(url)).await?,
+            None => {
+                let durability = Some(args.durability.as_option());
+                let options = ConnectOptions { durability, ..ConnectOptions::default() };
+                let url = format!("embedded:{}", args.data.display());
+                tidegate::connect_with(&url, options).await?
+            }
+        };
         for spec in specs()? {
-            broker.declare(&spec).await?;
+            patiently(|| broker.declare(&spec)).await?;
         }
         Ok(Self { broker, journal })
     }
@@ -123,6 +137,21 @@ impl Stage {
             broker.declare(&spec).await?;
         }
         Ok(Self { broker, journal })
+    }
+}
+
+/// Tries until a server that is being started again is there.
+async fn patiently<T, F: Future<Output = tidegate_core::Result<T>>>(
+    call: impl Fn() -> F,
+) -> Result<T, Failure> {
+    let begun = Instant::now();
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            done => return Ok(done?),
+        }
     }
 }
 

@@ -53,12 +53,14 @@ impl Account {
             (
                 "sent",
                 n.sent,
-                match n.killed_after_ms {
-                    Some(_) => format!(
-                        "durably; {} of the second run's sends were known already",
+                match (n.killed_after_ms, n.unanswered) {
+                    (None, _) => "in memory".into(),
+                    (Some(_), 0) => "durably".into(),
+                    (Some(_), lost) => format!(
+                        "durably; {} of them again, as the answer was lost at the kill; {} had arrived",
+                        grouped(lost),
                         grouped(n.deduplicated)
                     ),
-                    None => "in memory".into(),
                 },
             ),
             (

@@ -1,17 +1,18 @@
-//! The arguments of the demo and of the process that it kills.
+//! The arguments of the demo and of its processes.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// Watch it survive a kill -9, with an account that balances
 ///
-/// Sends 2,699 real flights to a durable queue in a fresh directory and works on them, every
-/// aircraft's in order, in a process that is killed with SIGKILL in the middle. A second process goes
-/// on from the same directory. Some attempts fail on purpose, at a simulated dependency; cancelled
-/// flights become dead letters; an acknowledgement from before the kill is presented afterwards and
-/// must be refused. At the end this process, which did none of the work, audits what happened
-/// from a journal and from the queue itself.
+/// A producer sends 2,699 real flights to a durable queue in a fresh directory, and two workers work on
+/// them, every aircraft's in order: three processes on one directory. In the middle the worker that
+/// holds the queue's engine is killed with SIGKILL. Another process takes the engine over, the rest go
+/// on, and a third worker joins. Some attempts fail on purpose, at a simulated dependency; cancelled
+/// flights become dead letters; acknowledgements of the killed process are presented afterwards and
+/// must be refused. At the end this process, which did none of the work, audits what happened from a
+/// journal and from the queue itself.
 ///
 /// Ends with 0 only if the account balances against the input.
 #[derive(Args, Debug)]
@@ -33,13 +34,34 @@ pub(crate) struct Demo {
     pub(super) seed: u64,
 }
 
-/// The process that sends and works, and that the demo kills.
-#[derive(Args, Debug)]
+/// One of the processes of the demo.
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Child {
+    #[arg(value_enum)]
+    pub(super) role: Role,
     #[arg(long)]
     pub(super) dir: PathBuf,
     #[arg(long)]
     pub(super) seed: u64,
+    /// Its number among the processes, from 1
     #[arg(long)]
-    pub(super) run: u32,
+    pub(super) process: u32,
+}
+
+/// What a process is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Role {
+    /// Sends the flights.
+    Producer,
+    /// Works on them until its stdin ends.
+    Worker,
+}
+
+impl Role {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Worker => "worker",
+        }
+    }
 }

@@ -8,17 +8,17 @@ use tidegate::{Capacity, QueueStats, TaskView};
 
 use super::flights::{Expected, Fate};
 use super::journal::{Entry, Event, Verdict};
-use super::order;
+use super::{KILLED, order};
 use crate::views::dead_letter;
 
 /// All that is known after the demo.
 pub(super) struct Evidence {
-    /// The journal of both runs.
+    /// The journal of all processes.
     pub(super) entries: Vec<Entry>,
     pub(super) remains: Remains,
     /// From the start to the kill, if there was one.
     pub(super) killed: Option<Duration>,
-    /// From the start to the end of the second run.
+    /// From the start until nothing was left to do.
     pub(super) elapsed: Duration,
 }
 
@@ -35,9 +35,11 @@ pub(super) struct Numbers {
     pub(super) input: u64,
     /// Flights whose task the broker acknowledged.
     pub(super) sent: u64,
-    /// Sends of the second run that the queue knew already.
+    /// Sends whose answer was lost at the kill, and which were made again.
+    pub(super) unanswered: u64,
+    /// Of those, how many the queue knew already.
     pub(super) deduplicated: u64,
-    /// How often the sender found the queue full and waited.
+    /// How often the producer found the queue full and waited.
     pub(super) waited_for_room: u64,
     pub(super) capacity: u64,
     pub(super) completed: u64,
@@ -48,7 +50,7 @@ pub(super) struct Numbers {
     /// Attempts that failed and were tried again.
     pub(super) retried: u64,
     pub(super) dead: u64,
-    /// Tasks in a worker's or consumer's hands when the process was killed.
+    /// Tasks in the hands of the killed process: its worker's and its consumer's.
     pub(super) in_hand_at_the_kill: u64,
     /// Of those, tasks that were handed out again after it.
     pub(super) redelivered_after_the_kill: u64,
@@ -110,13 +112,16 @@ pub(super) fn audit(expected: &Expected, evidence: &Evidence) -> Account {
 #[derive(Default)]
 struct Story {
     sent: BTreeSet<u32>,
-    deduplicated_in_the_second: u64,
+    unanswered: u64,
+    deduplicated: u64,
     full: u64,
     found: BTreeMap<u32, Fate>,
     times_found: BTreeMap<u32, u64>,
     retried: u64,
+    /// What the killed process had been handed and not settled.
     in_hand: BTreeSet<u32>,
-    started_in_the_second: BTreeSet<u32>,
+    /// Of what was ever in hand, what another process was handed later.
+    handed_on: BTreeSet<u32>,
     stale: u64,
     stale_in_other_hands: u64,
     stale_accepted: u64,
@@ -132,26 +137,28 @@ impl Story {
     }
 
     fn take(&mut self, entry: &Entry) {
-        let first = entry.run == 1;
+        let by_the_killed = entry.process == KILLED;
         match &entry.event {
             Event::Sent { line, deduplicated } => {
                 self.sent.insert(*line);
-                self.deduplicated_in_the_second += u64::from(*deduplicated && !first);
+                self.deduplicated += u64::from(*deduplicated);
             }
             Event::Full { .. } => self.full += 1,
-            Event::SentAll => {}
-            Event::Started { line, .. } | Event::Hung { line, .. } if first => {
+            Event::Unanswered { tasks } => self.unanswered += *tasks as u64,
+            Event::Ready | Event::SentAll => {}
+            Event::Started { line, .. } | Event::Hung { line, .. } if by_the_killed => {
                 self.in_hand.insert(*line);
+                self.handed_on.remove(line);
             }
             Event::Started { line, .. } | Event::Hung { line, .. } => {
-                self.started_in_the_second.insert(*line);
+                self.handed_on.insert(*line);
             }
             Event::Found { line, fate } => {
                 self.found.insert(*line, *fate);
                 *self.times_found.entry(*line).or_default() += 1;
             }
             Event::Settled { line, verdict, accepted } => {
-                if first {
+                if by_the_killed {
                     self.in_hand.remove(line);
                 }
                 self.retried += u64::from(*verdict == Verdict::Retry && *accepted);
@@ -183,11 +190,12 @@ fn numbers(
     let broken: BTreeSet<String> = order::broken(expected, &evidence.entries).into_iter().collect();
     let finished = |line: &u32| completed.contains_key(line) || dead.contains(line);
     let done = (completed.len() + evidence.remains.dead.len()) as u64;
-    let again = story.in_hand.intersection(&story.started_in_the_second);
+    let again = story.in_hand.intersection(&story.handed_on);
     Numbers {
         input: expected.flights.len() as u64,
         sent: story.sent.len() as u64,
-        deduplicated: story.deduplicated_in_the_second,
+        unanswered: story.unanswered,
+        deduplicated: story.deduplicated,
         waited_for_room: story.full,
         capacity: match evidence.remains.capacity {
             Capacity::Bounded(most) => most,
@@ -245,7 +253,7 @@ fn checks(
         ),
         check("each with its reason", cancelled_for_a_reason == cancelled.len()),
         check("every aircraft's order was kept", numbers.aircraft_out_of_order == 0),
-        check("the sender met a full queue and waited", numbers.waited_for_room > 0),
+        check("the producer met a full queue and waited", numbers.waited_for_room > 0),
         check("failed attempts were tried again", numbers.retried > 0),
     ];
     if evidence.killed.is_some() {

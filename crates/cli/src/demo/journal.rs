@@ -2,7 +2,7 @@
 //! as far as the queue and the input agree.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,10 @@ use super::flights::Fate;
 /// Its name in the demo's directory.
 pub(super) const FILE: &str = "journal.jsonl";
 
-/// One thing that happened, by the process of that run.
+/// One thing that happened, by the process of that number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    pub(super) run: u32,
+    pub(super) process: u32,
     #[serde(flatten)]
     pub(super) event: Event,
 }
@@ -24,10 +24,14 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event {
+    /// The process has reached the queue.
+    Ready,
     /// The broker acknowledged the task, or answered that it has it already.
     Sent { line: u32, deduplicated: bool },
     /// The queue was full; the sender waits with this many tasks.
     Full { tasks: usize },
+    /// Whether so many tasks were sent is not known: whoever held the engine died.
+    Unanswered { tasks: usize },
     /// Everything was sent.
     SentAll,
     /// A worker was handed the task.
@@ -55,18 +59,18 @@ pub(super) enum Verdict {
 
 /// The writing end.
 ///
-/// An entry is one append, so entries of several threads do not mix. It is not synced: the demo kills
+/// An entry is one append, so entries of several threads and processes do not mix. It is not synced: the demo kills
 /// a process, which loses nothing that was written.
 #[derive(Debug)]
 pub(super) struct Journal {
     file: File,
-    run: u32,
+    process: u32,
 }
 
 impl Journal {
-    pub(super) fn open(dir: &Path, run: u32) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, process: u32) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(dir.join(FILE))?;
-        Ok(Self { file, run })
+        Ok(Self { file, process })
     }
 
     /// Appends what happened. The demo is over if that fails: its account could not be trusted.
@@ -76,9 +80,10 @@ impl Journal {
 
     /// Appends several with one write.
     pub(super) fn write_all(&self, events: impl IntoIterator<Item = Event>) {
-        let mut text = Vec::new();
+        // WHY: the last entry of a process that was killed may have no end.
+        let mut text = vec![b'\n'];
         for event in events {
-            let written = serde_json::to_writer(&mut text, &Entry { run: self.run, event });
+            let written = serde_json::to_writer(&mut text, &Entry { process: self.process, event });
             written.unwrap_or_else(|error| unwritable(&error));
             text.push(b'\n');
         }
@@ -104,23 +109,14 @@ impl Reader {
         Ok(Self { file, unfinished: Vec::new() })
     }
 
-    /// What was written since. A line that is not finished waits for its end.
+    /// What was written since. A line that is not finished waits for its end; one that has none,
+    /// because its writer was killed, is passed over.
     pub(super) fn read(&mut self) -> io::Result<Vec<Entry>> {
         self.file.read_to_end(&mut self.unfinished)?;
         let end = self.unfinished.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let finished: Vec<u8> = self.unfinished.drain(..end).collect();
         let lines = finished.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let entries = lines.map(|line| serde_json::from_slice(line).map_err(io::Error::other));
-        entries.collect()
-    }
-
-    /// Cuts off a line that was never finished: its writer was killed while it wrote.
-    pub(super) fn forget_unfinished(&mut self) -> io::Result<()> {
-        let end = self.file.stream_position()?.saturating_sub(self.unfinished.len() as u64);
-        self.file.set_len(end)?;
-        self.file.seek(SeekFrom::Start(end))?;
-        self.unfinished.clear();
-        Ok(())
+        Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 }
 
@@ -135,11 +131,22 @@ mod tests {
         let mut reader = Reader::open(dir.path()).unwrap();
         let found = Event::Found { line: 7, fate: Fate::Delay(-3) };
         journal.write(found.clone());
-        (&journal.file).write_all(b"{\"run\":2,").unwrap();
-        assert_eq!(reader.read().unwrap(), [Entry { run: 2, event: found }]);
-        assert_eq!(reader.read().unwrap(), []);
-        reader.forget_unfinished().unwrap();
-        journal.write(Event::SentAll);
-        assert_eq!(reader.read().unwrap(), [Entry { run: 2, event: Event::SentAll }]);
+        (&journal.file).write_all(b"{\"process\":2,").unwrap();
+        assert_eq!(reader.read().unwrap(), [Entry { process: 2, event: found }]);
+        (&journal.file).write_all(b"\"event\":\"ready\"}\n").unwrap();
+        assert_eq!(reader.read().unwrap(), [Entry { process: 2, event: Event::Ready }]);
+    }
+
+    #[test]
+    fn an_entry_without_an_end_takes_none_of_the_others_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let [killed, other] = [1, 2].map(|process| Journal::open(dir.path(), process).unwrap());
+        killed.write(Event::Ready);
+        (&killed.file).write_all(b"\n{\"process\":1,\"eve").unwrap();
+        other.write_all([Event::Ready, Event::SentAll]);
+        let read = Reader::open(dir.path()).unwrap().read().unwrap();
+        let entry = |process, event| Entry { process, event };
+        let whole = [entry(1, Event::Ready), entry(2, Event::Ready), entry(2, Event::SentAll)];
+        assert_eq!(read, whole);
     }
 }

@@ -1,15 +1,17 @@
-//! The demo: a queue that survives a kill, and an account of it that balances.
+//! The demo: several processes on a queue that survives a kill, and an account of it that balances.
 
 mod account;
 pub(crate) mod args;
 mod audit;
+mod cast;
 pub(crate) mod child;
 mod flaky;
 mod flights;
 mod journal;
 mod order;
-mod run;
+mod producer;
 mod stale;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,18 +25,24 @@ use crate::failure::Failure;
 use crate::progress;
 
 use account::Place;
-use args::{Child, Demo};
+use args::{Child, Demo, Role};
 use audit::{Evidence, Remains, audit};
+use cast::Cast;
 use flights::Expected;
 use journal::Reader;
-use run::{Ended, Run};
 
 /// The queue that the demo works on.
 const QUEUE: &str = "flights";
-/// The number of a run in which nobody hangs, because nobody is killed.
-const WITHOUT_A_KILL: u32 = 2;
-/// The first process is killed when it has completed so many tasks.
+/// The header with a flight's line.
+const HEADER_LINE: &str = "line";
+/// The process that is killed: a worker, and the first on the directory, so that it holds the engine.
+const KILLED: u32 = 1;
+/// It is killed when so many tasks are completed.
 const KILL_AFTER: u64 = 1_200;
+/// And no sooner than its hung consumer holds so many.
+const HUNG_LEAST: u64 = 3;
+/// How often the end of the work is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Where the queue of a demo in `dir` is.
 fn queue_url(dir: &Path) -> String {
@@ -57,7 +65,15 @@ pub(crate) async fn run(app: &App, args: Demo) -> Result<Exit, Failure> {
         evidence = play => evidence,
         _ = tokio::signal::ctrl_c() => Err(Failure::silent(Exit::Failed)),
     };
-    let evidence = played.inspect_err(|_| eprintln!("the demo did not come to its end"))?;
+    let evidence = match played {
+        Ok(evidence) => evidence,
+        Err(failure) => {
+            // WHY: what its processes said is there.
+            let Place { path, .. } = home.leave(true);
+            eprintln!("the demo did not come to its end; what is there is in {}", path.display());
+            return Err(failure);
+        }
+    };
     let account = audit(&expected, &evidence);
     let place = home.leave(args.keep || !account.balances());
     let exit = if account.balances() { Exit::Done } else { Exit::Failed };
@@ -71,8 +87,8 @@ fn is_in_memory(urls: &[String]) -> Result<bool, Failure> {
         [] => Ok(false),
         [url] if url.split(':').next() == Some("memory") => Ok(true),
         [url, ..] => Err(Failure::usage(format!("the demo does not run on {url:?}")).with_help(
-            "it kills the process that holds the queue, and makes one of its own; --dir says \
-             where. On `memory:` it runs in one process, without the kill",
+            "it kills a process that holds the queue, and makes one of its own; --dir says where. On \
+             `memory:` it runs in one process, without the kill",
         )),
     }
 }
@@ -80,14 +96,25 @@ fn is_in_memory(urls: &[String]) -> Result<bool, Failure> {
 /// Plays the demo in this process, on a queue that nothing outlives: so nobody is killed.
 async fn play_in_memory(dir: &Path, args: &Demo, expected: &Expected) -> Result<Evidence, Failure> {
     eprintln!("Tidegate demo: {} flights in memory", expected.flights.len());
-    let unusable = |error| Failure::failed(format!("{} cannot be used: {error}", dir.display()));
     let broker = tidegate::connect("memory:").await?;
     let started = Instant::now();
-    let whole = Child { dir: dir.to_owned(), seed: args.seed, run: WITHOUT_A_KILL };
-    child::play(&broker, &whole).await?;
+    let part = |role| Child { role, dir: dir.to_owned(), seed: args.seed, process: KILLED + 1 };
+    let worker = part(Role::Worker);
+    let journal = child::begin(&broker, &worker).await?;
+    let (all_is_done, end) = tokio::sync::oneshot::channel();
+    let send = async {
+        producer::send_all(&broker, journal.clone()).await?;
+        until_all_is_done(&broker).await?;
+        // The worker is there: it ends with this.
+        let _ = all_is_done.send(());
+        Ok(())
+    };
+    let end = async { drop(end.await) };
+    tokio::try_join!(send, worker::work(&broker, &worker, journal.clone(), end))?;
     let elapsed = started.elapsed();
     let remains = remains_of(&broker).await?;
-    let entries = Reader::open(dir).and_then(|mut reader| reader.read()).map_err(unusable)?;
+    let entries = Reader::open(dir).and_then(|mut reader| reader.read());
+    let entries = entries.map_err(|error| Failure::failed(format!("the journal: {error}")))?;
     Ok(Evidence { entries, remains, killed: None, elapsed })
 }
 
@@ -95,40 +122,43 @@ async fn play_in_memory(dir: &Path, args: &Demo, expected: &Expected) -> Result<
 async fn play(dir: &Path, args: &Demo, expected: &Expected) -> Result<Evidence, Failure> {
     let total = expected.flights.len() as u64;
     eprintln!("Tidegate demo: {total} flights in {}", dir.display());
-    let bar = progress::bar("run 1", Some(total));
-    let unusable = |error| Failure::failed(format!("{} cannot be used: {error}", dir.display()));
-    let mut reader = Reader::open(dir).map_err(unusable)?;
+    let bar = progress::bar("flights", Some(total));
+    let mut cast = Cast::new(dir, args.seed, bar.clone())?;
     let started = Instant::now();
 
-    let mut first = Run::start(dir, args.seed, 1)?;
-    let ended = first.watch(&mut reader, &bar, Some(KILL_AFTER)).await?;
-    let Ended::Killed { pid, completed } = ended else {
-        return Err(Failure::failed("the first process ended before it could be killed"));
-    };
-    reader.forget_unfinished().map_err(unusable)?;
+    let holder = cast.start(Role::Worker)?;
+    cast.until(|seen| seen.ready.contains(&holder)).await?;
+    cast.start(Role::Producer)?;
+    cast.start(Role::Worker)?;
+    cast.until(|seen| seen.completed >= KILL_AFTER && seen.hung >= HUNG_LEAST).await?;
+    let completed = cast.completed();
+    let pid = cast.kill(holder).await?;
     let killed = started.elapsed();
-    bar.suspend(|| eprintln!("  killed process {pid} with SIGKILL after {completed} completions"));
-    bar.set_message("run 2");
+    bar.suspend(|| {
+        eprintln!(
+            "  killed process {pid} with SIGKILL after {completed} completions: it held the queue"
+        );
+    });
+    cast.start(Role::Worker)?;
+    cast.until(|seen| seen.sent_all).await?;
 
-    let mut second = Run::start(dir, args.seed, 2)?;
-    second.continue_after(&first);
-    if let Ended::Failed { status } = second.watch(&mut reader, &bar, None).await? {
-        return Err(Failure::failed(format!("the second process failed: {status}"))
-            .with_help(format!("its stderr is in {}", second.log().display())));
-    }
+    let broker = tidegate::connect(&queue_url(dir)).await?;
+    until_all_is_done(&broker).await?;
     let elapsed = started.elapsed();
+    cast.end().await?;
     bar.finish_and_clear();
-    let remains = look(dir).await?;
-    let entries = first.into_entries().chain(second.into_entries()).collect();
-    Ok(Evidence { entries, remains, killed: Some(killed), elapsed })
+    let remains = remains_of(&broker).await?;
+    broker.close().await?;
+    Ok(Evidence { entries: cast.into_entries(), remains, killed: Some(killed), elapsed })
 }
 
-/// Opens the queue, now that nobody else does, and looks at what is left in it.
-async fn look(dir: &Path) -> Result<Remains, Failure> {
-    let broker = tidegate::connect(&queue_url(dir)).await?;
-    let remains = remains_of(&broker).await;
-    broker.close().await?;
-    remains
+/// Returns once nothing is left to do in the queue.
+async fn until_all_is_done(broker: &Broker) -> Result<(), Failure> {
+    let queue = QueueName::new(QUEUE).map_err(Failure::failed)?;
+    while broker.inspect()?.stats(&queue).await?.live() > 0 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 async fn remains_of(broker: &Broker) -> Result<Remains, Failure> {
@@ -182,6 +212,3 @@ impl Home {
         }
     }
 }
-
-/// How often the journal is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);

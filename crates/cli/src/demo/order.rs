@@ -56,11 +56,11 @@ mod tests {
     }
 
     fn started(line: u32) -> Entry {
-        Entry { run: 1, event: Event::Started { line, attempt: 1, deliveries: 1 } }
+        Entry { process: 1, event: Event::Started { line, attempt: 1, deliveries: 1 } }
     }
 
     fn found(line: u32) -> Entry {
-        Entry { run: 1, event: Event::Found { line, fate: Fate::Delay(0) } }
+        Entry { process: 1, event: Event::Found { line, fate: Fate::Delay(0) } }
     }
 
     #[test]

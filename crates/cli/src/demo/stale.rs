@@ -1,44 +1,67 @@
 //! Acknowledgements from before the kill, presented after it.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use tidegate::{Consumer, LeaseToken, Settled, Verdict};
 
-use super::journal::{Entry, Event, Journal};
+use super::journal::{Event, Journal, Reader};
 use crate::failure::Failure;
 
-/// Tokens of tasks that were in hand when the process before was killed.
+/// Tokens of tasks that were in hand when their process was killed, as the journal kept them.
 #[derive(Debug)]
 pub(super) struct Stale {
-    tokens: BTreeMap<u32, LeaseToken>,
+    process: u32,
+    known: Mutex<Known>,
     consumer: Consumer,
 }
 
+#[derive(Debug)]
+struct Known {
+    journal: Reader,
+    tokens: BTreeMap<u32, LeaseToken>,
+}
+
 impl Stale {
-    /// The tokens that the journal of the runs before kept.
-    pub(super) fn from(past: &[Entry], consumer: Consumer) -> Self {
-        let token = |entry: &Entry| match &entry.event {
-            Event::Hung { line, token } => Some((*line, LeaseToken::from_bytes(unhex(token)))),
-            _ => None,
-        };
-        Self { tokens: past.iter().filter_map(token).collect(), consumer }
+    /// Tokens of processes other than this one.
+    pub(super) fn of_others(process: u32, journal: Reader, consumer: Consumer) -> Self {
+        let known = Known { journal, tokens: BTreeMap::new() };
+        Self { process, known: Mutex::new(known), consumer }
     }
 
-    /// Presents the old token of a line, if there is one. The task is in somebody else's hands now,
-    /// so that the broker must refuse it.
-    pub(super) async fn present(&self, line: u32, journal: &Journal) {
-        if let Some(token) = self.tokens.get(&line) {
+    /// Presents the old token of a line, if there is one. The task is in this process's hands now, so
+    /// that the broker must refuse it.
+    pub(super) async fn present(&self, line: u32, journal: &Journal) -> io::Result<()> {
+        let token = self.tokens()?.remove(&line);
+        if let Some(token) = token {
             // WHY: if the broker cannot answer, nothing is journalled, and the audit misses it.
-            let _ = self.present_one(line, token, true, journal).await;
+            let _ = self.present_one(line, &token, true, journal).await;
         }
+        Ok(())
     }
 
     /// Presents all of them once more, when their tasks are done.
     pub(super) async fn present_all(&self, journal: &Journal) -> Result<(), Failure> {
-        for (line, token) in &self.tokens {
-            self.present_one(*line, token, false, journal).await?;
+        let tokens = self.tokens();
+        for (line, token) in
+            tokens.map_err(|error| Failure::failed(format!("the journal: {error}")))?
+        {
+            self.present_one(line, &token, false, journal).await?;
         }
         Ok(())
+    }
+
+    fn tokens(&self) -> io::Result<BTreeMap<u32, LeaseToken>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in known.journal.read()? {
+            if let Event::Hung { line, token } = entry.event
+                && entry.process != self.process
+            {
+                known.tokens.insert(line, LeaseToken::from_bytes(unhex(&token)));
+            }
+        }
+        Ok(known.tokens.clone())
     }
 
     async fn present_one(

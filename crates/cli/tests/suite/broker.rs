@@ -40,8 +40,8 @@ fn memory_is_refused_where_nobody_could_see_what_was_done() {
 #[test]
 fn a_broker_without_an_adapter_is_refused_by_name_and_its_password_stays_secret() {
     let shell = Shell::new();
-    let refused = shell.run(&["--broker", "redis://me:hunter2@host/", "send", "q", "x"]);
-    refused.fails(2, &["no adapter for Redis", "`redis_queue` is not built yet"]);
+    let refused = shell.run(&["--broker", "kafka://me:hunter2@host/", "send", "q", "x"]);
+    refused.fails(2, &["no adapter for Kafka", "`kafka_broker` is not built yet"]);
     assert!(!refused.stderr.contains("hunter2"), "{refused:?}");
 }
 

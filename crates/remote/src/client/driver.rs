@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::{
-    Atomic, Broker, BrokerParts, Capabilities, DeadFilter, Driver, Enqueued, FollowUp, Inspect,
-    LeaseToken, ListOptions, Member, NewTask, Operation, QueueName, QueueSpec, QueueStats, Result,
-    Session, SessionOptions, Settled, SystemClock, TaskId, TaskView, Verdict, admin::Admin,
+    Atomic, Broker, BrokerParts, Capabilities, DeadFilter, Driver, Enqueued, Error, FollowUp,
+    Inspect, LeaseToken, ListOptions, Member, NewTask, Operation, QueueName, QueueSpec, QueueStats,
+    Result, Session, SessionOptions, Settled, SystemClock, TaskId, TaskView, Verdict, admin::Admin,
 };
 
 use super::line::{Calls, Hello, Line};
@@ -107,7 +107,11 @@ impl Driver for RemoteDriver {
     async fn enqueue(&self, queue: &QueueName, tasks: &[NewTask]) -> Result<Vec<Result<Enqueued>>> {
         let line = self.link.line(Operation::Enqueue).await.map_err(|error| error.on(queue))?;
         let sends = line.sends().await.map_err(|error| error.on(queue))?;
-        sends.enqueue(queue, tasks).await.map_err(|error| self.link.or_closed(error))
+        let named = |error: Error| match error.subject() {
+            Some(_) => error,
+            None => error.on(queue),
+        };
+        sends.enqueue(queue, tasks).await.map_err(|error| self.link.or_closed(named(error)))
     }
 
     async fn open(&self, queue: &QueueName, options: &SessionOptions) -> Result<Arc<dyn Session>> {

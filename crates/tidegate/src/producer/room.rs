@@ -75,7 +75,11 @@ fn with_unknown(
 
 /// An error like this one, for another task that shares its fate.
 pub(super) fn same(error: &Error) -> Error {
-    Error::new(error.kind(), error.operation(), error.message())
+    let same = Error::new(error.kind(), error.operation(), error.message());
+    match error.subject() {
+        Some(subject) => same.about(subject),
+        None => same,
+    }
 }
 
 fn positions_of_rejected(outcomes: &[Result<Enqueued>]) -> Vec<usize> {

@@ -18,8 +18,6 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::{progress, units};
 
-pub(crate) use room::positions_of_full;
-
 use account::Account;
 use lines::{Lines, Next, Shape, Source};
 

@@ -36,7 +36,7 @@ pub(super) async fn wait(
 }
 
 /// Which outcomes say that the queue was full.
-pub(crate) fn positions_of_full(outcomes: &[Outcome]) -> Vec<usize> {
+fn positions_of_full(outcomes: &[Outcome]) -> Vec<usize> {
     let is_full = |outcome: &Outcome| {
         outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::QueueFull)
     };

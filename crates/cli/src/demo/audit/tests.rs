@@ -25,37 +25,37 @@ fn sent(line: u32, deduplicated: bool) -> Event {
     Event::Sent { line, deduplicated }
 }
 
-/// A story that balances, by run.
+/// A story that balances, by process: 1 is killed, 2 sends, 3 works.
 fn story() -> Vec<(u32, Event)> {
-    let first = [
-        sent(1, false),
-        Event::Full { tasks: 2 },
-        sent(2, false),
-        sent(3, false),
-        started(1),
-        Event::Found { line: 1, fate: Fate::Delay(5) },
-        settled(1, Verdict::Complete),
-        Event::Hung { line: 3, token: "00".into() },
-    ];
-    let second = [
-        sent(3, true),
-        started(2),
-        Event::Found { line: 2, fate: Fate::Cancelled },
-        settled(2, Verdict::DeadLetter),
-        started(3),
-        Event::Stale {
-            line: 3,
-            in_other_hands: true,
-            accepted: false,
-            answer: "the task was handed out again".into(),
-        },
-        settled(3, Verdict::Retry),
-        started(3),
-        Event::Found { line: 3, fate: Fate::Unknown },
-        settled(3, Verdict::Complete),
-    ];
-    let first = first.into_iter().map(|event| (1, event));
-    first.chain(second.into_iter().map(|event| (2, event))).collect()
+    let (killed, producer, worker) = (KILLED, KILLED + 1, KILLED + 2);
+    vec![
+        (producer, sent(1, false)),
+        (producer, Event::Full { tasks: 2 }),
+        (producer, sent(2, false)),
+        (worker, started(3)),
+        (worker, settled(3, Verdict::Retry)),
+        (killed, started(1)),
+        (killed, Event::Found { line: 1, fate: Fate::Delay(5) }),
+        (killed, settled(1, Verdict::Complete)),
+        (killed, Event::Hung { line: 3, token: "00".into() }),
+        (producer, Event::Unanswered { tasks: 1 }),
+        (producer, sent(3, true)),
+        (worker, started(2)),
+        (worker, Event::Found { line: 2, fate: Fate::Cancelled }),
+        (worker, settled(2, Verdict::DeadLetter)),
+        (worker, started(3)),
+        (
+            worker,
+            Event::Stale {
+                line: 3,
+                in_other_hands: true,
+                accepted: false,
+                answer: "the task was handed out again".into(),
+            },
+        ),
+        (worker, Event::Found { line: 3, fate: Fate::Unknown }),
+        (worker, settled(3, Verdict::Complete)),
+    ]
 }
 
 fn dead(line: u32, reason: &str) -> TaskView {
@@ -89,7 +89,7 @@ fn evidence(story: Vec<(u32, Event)>) -> Evidence {
         capacity: Capacity::Bounded(200),
     };
     Evidence {
-        entries: story.into_iter().map(|(run, event)| Entry { run, event }).collect(),
+        entries: story.into_iter().map(|(process, event)| Entry { process, event }).collect(),
         remains,
         killed: Some(Duration::from_secs(1)),
         elapsed: Duration::from_secs(2),
@@ -113,8 +113,16 @@ fn a_story_without_a_fault_balances() {
     assert!(account.balances(), "{account:?}");
     let n = account.numbers;
     assert_eq!((n.sent, n.completed, n.dead, n.lost, n.unknown), (3, 2, 1, 0, 1));
-    assert_eq!((n.retried, n.deduplicated, n.waited_for_room), (1, 1, 1));
+    assert_eq!((n.retried, n.unanswered, n.deduplicated, n.waited_for_room), (1, 1, 1, 1));
     assert_eq!((n.in_hand_at_the_kill, n.redelivered_after_the_kill), (1, 1));
+}
+
+#[test]
+fn what_was_in_other_hands_before_the_kill_did_not_come_again() {
+    let ended = |(_, event): &(u32, Event)| !matches!(event, Event::Unanswered { .. });
+    let until_the_kill = story().into_iter().take_while(ended).collect();
+    let numbers = audit(&expected(), &evidence(until_the_kill)).numbers;
+    assert_eq!((numbers.in_hand_at_the_kill, numbers.redelivered_after_the_kill), (1, 0));
 }
 
 #[test]

@@ -1,0 +1,11 @@
+-- Makes a partition, unless it is there.
+--
+-- ARGV  what it is made of: pairs of a field of the meta hash and its value
+-- Returns the spec and the id that it has, and whether it was made now.
+
+local there = redis.call('HMGET', KEYS[1], 'spec', 'id')
+if there[1] then return { there[1], there[2], 0 } end
+redis.call('HSET', KEYS[1], 'number', '0', 'fence', '0', 'live', '0', 'paused', '0', unpack(ARGV))
+redis.call('XGROUP', 'CREATE', base .. 's0', GROUP, '0', 'MKSTREAM')
+there = redis.call('HMGET', KEYS[1], 'spec', 'id')
+return { there[1], there[2], 1 }

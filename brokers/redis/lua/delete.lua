@@ -1,0 +1,15 @@
+-- Deletes a partition with all that is in it.
+--
+-- Returns 1; 0 if it was not there.
+
+if not open() then return 0 end
+for _, level in ipairs(priorities()) do
+  redis.call('UNLINK', base .. 's' .. level, base .. 'a' .. level)
+end
+local over = tonumber(redis.call('HGET', KEYS[1], 'over') or '0')
+for part = over, math.max(over - OVER_PARTS, 0), -1 do redis.call('UNLINK', base .. 'o:' .. text(part)) end
+for _, letter in ipairs({ 'm', 'h', 't', 'l', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'j', 'v' }) do
+  redis.call('UNLINK', base .. letter)
+end
+redis.call('PUBLISH', base .. 'n', 1000000)
+return 1

@@ -1,0 +1,16 @@
+-- Forgets a move that has arrived; or, if where it went is gone, keeps the task here as dead.
+--
+-- ARGV  the name of the move, 1 if it arrived and 0 if not
+
+local packed = redis.call('HGET', base .. 'j', ARGV[1])
+if not packed then return 0 end
+redis.call('HDEL', base .. 'j', ARGV[1])
+if ARGV[2] == '1' or not open() then return 1 end
+local move = cmsgpack.unpack(packed)
+local number = next_of('number')
+local record = move.record
+record.st, record.s, record.x = 'h', 'x', record.x or record.m
+redis.call('XADD', base .. 'h', entry_id(number), unpack(move.fields))
+keep(number, record)
+redis.call('ZADD', base .. 'x', record.x.t, text(number))
+return 1

@@ -1,0 +1,379 @@
+-- One partition of a queue: what all scripts share. It is put before each of them.
+--
+-- KEYS[1]  the partition's meta hash; its name less the last letter is the prefix of all other keys, so
+--          that everything a script touches lies in one slot.
+--
+--   m     hash    id, spec, capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, dlq, paused;
+--                 number (last one given), fence (last one given), live (ready + scheduled + leased)
+--   sL    stream  tasks of priority L that were ready when they were sent, read through the group `tidegate`
+--   h     stream  all other tasks: those with a delay, with an ordering key, and those that were moved here
+--   aL    zset    what is available again at priority L: turns, by the time since when they are
+--   lv    zset    the priorities above 0 that were ever used
+--   t     hash    number -> record, of each task that is more than new
+--   l d x zset    numbers of leased, scheduled and dead tasks, by the end of the lease, the due time, the death
+--   r     zset    numbers by the time they entered, if the queue has a retention
+--   w     zset    ordering key and number of each task of an ordered queue, in lexical order
+--   k     hash    ordering key -> how many of its tasks are leased
+--   q     hash    ordering key -> its turn in a0, while it is available
+--   u ue  hash    dedup key -> who holds it; zset of the ends of their windows
+--   o:N   set     fences whose delivery is over, in the Nth part of the memory; the parts expire
+--   j     hash    tasks on their way to another queue, by the name of the move
+--   v     zset    names of the moves that arrived here, by time
+--
+-- A number is the microsecond at which the task entered, or the one after the last: numbers grow, and
+-- those of what waits in a stream are the times since when it is available. Times are the server's.
+
+local base = string.sub(KEYS[1], 1, -2)
+local now
+do
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local GROUP = 'tidegate'
+-- limits::SETTLED_MEMORY in parts of a minute, each of a fifth of limits::SETTLED_MEMORY_MAX.
+local OVER_PART_S, OVER_PARTS, OVER_PART_MAX = 60, 6, 20000
+-- What one call tidies up at most, so that none of them blocks the server for long.
+local TIDY_MAX = 2000
+-- How long the names of moves are kept: far longer than a move takes.
+local MOVES_US = 86400000000
+
+local function text(number) return string.format('%.0f', number) end
+local function entry_id(number)
+  return string.format('%.0f-%.0f', math.floor(number / 1000), number % 1000)
+end
+local function number_of(id)
+  local ms, rest = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms) * 1000 + tonumber(rest)
+end
+
+-- Meta: nil if there is no such queue.
+local meta
+local function open()
+  local fields = redis.call('HMGET', KEYS[1], 'id', 'capacity', 'lease_us', 'attempts', 'ordered', 'retention_us',
+    'dead_retention_us', 'dlq', 'paused', 'live', 'name')
+  if not fields[1] then return false end
+  meta = {
+    id = fields[1], capacity = tonumber(fields[2]), lease_us = tonumber(fields[3]), attempts = tonumber(fields[4]),
+    ordered = fields[5] == '1', retention_us = tonumber(fields[6]), dead_retention_us = tonumber(fields[7]),
+    dlq = fields[8], paused = fields[9] == '1', live = tonumber(fields[10]), name = fields[11],
+  }
+  return true
+end
+
+local function next_of(counter)
+  local last = tonumber(redis.call('HGET', KEYS[1], counter))
+  local next_one = math.max(last + 1, now)
+  redis.call('HSET', KEYS[1], counter, text(next_one))
+  return next_one
+end
+
+local function live(by)
+  meta.live = meta.live + by
+  redis.call('HINCRBY', KEYS[1], 'live', by)
+end
+
+-- Records: {stream, priority, deliveries, uncounted, fence, settled, entered, state, key, dedup, err, dead, moved}
+-- as a map with short names, so that what is absent costs nothing. `st` is the letter of the stream, `s` the state:
+-- 'r'eady, 's'cheduled, 'l'eased or 'x' for dead.
+local function record_of(number)
+  local packed = redis.call('HGET', base .. 't', text(number))
+  return packed and cmsgpack.unpack(packed) or nil
+end
+local function keep(number, record)
+  redis.call('HSET', base .. 't', text(number), cmsgpack.pack(record))
+end
+local function attempts_of(record) return math.max(record.n - record.c, 0) end
+local function fresh(number, stream, priority)
+  return { st = stream, p = priority, n = 0, c = 0, f = 0, e = number, s = 'r' }
+end
+
+local function stream_of(priority)
+  local stream = 's' .. text(priority)
+  if priority > 0 and redis.call('ZADD', base .. 'lv', priority, priority) == 1 then
+    redis.call('XGROUP', 'CREATE', base .. stream, GROUP, '0', 'MKSTREAM')
+  end
+  return stream
+end
+local function priorities()
+  local levels = redis.call('ZREVRANGE', base .. 'lv', 0, -1)
+  levels[#levels + 1] = '0'
+  return levels
+end
+-- The entries of a level that nobody was handed yet, from the one after the group's place.
+local function group_place(stream)
+  local place = redis.call('HGET', KEYS[1], 'at:' .. stream)
+  return place or '0-0'
+end
+
+-- Order by key.
+local function lane_prefix(key) return string.format('%03d', #key) .. key end
+local function lane_member(key, number) return lane_prefix(key) .. string.format('%017.0f', number) end
+local function lane_head(key, count)
+  local prefix = lane_prefix(key)
+  local members = redis.call('ZRANGEBYLEX', base .. 'w', '[' .. prefix, '(' .. prefix .. ':', 'LIMIT', 0, count)
+  for i, member in ipairs(members) do members[i] = tonumber(string.sub(member, #prefix + 1)) end
+  return members
+end
+
+-- Works out whether a key is available: none of its tasks leased, and its first one ready. One that stays
+-- available keeps its turn.
+local function refresh(key, since)
+  local turn = redis.call('HGET', base .. 'q', key)
+  local head
+  if not redis.call('HGET', base .. 'k', key) then
+    local first = lane_head(key, 1)[1]
+    local record = first and record_of(first)
+    if record and record.s == 'r' then head = first end
+  end
+  if head and not turn then
+    turn = string.format('%017.0f', head) .. key
+    redis.call('HSET', base .. 'q', key, turn)
+    redis.call('ZADD', base .. 'a0', since, turn)
+    return true
+  elseif turn and not head then
+    redis.call('HDEL', base .. 'q', key)
+    redis.call('ZREM', base .. 'a0', turn)
+  end
+  return false
+end
+
+-- Puts a live task among what is available, whatever it was before.
+local woken = 0
+local function available(number, record, since)
+  record.s = 'r'
+  if record.k then
+    keep(number, record)
+    if refresh(record.k, since) then woken = woken + 1 end
+  else
+    keep(number, record)
+    redis.call('ZADD', base .. 'a' .. text(record.p), since, string.format('%017.0f', number))
+    woken = woken + 1
+  end
+end
+
+-- Takes a task from where its state keeps it, its key's place included if it leaves for good.
+local function unplace(number, record, since, for_good)
+  local name = text(number)
+  if record.s == 'l' then
+    redis.call('ZREM', base .. 'l', name)
+    if record.k and redis.call('HINCRBY', base .. 'k', record.k, -1) <= 0 then
+      redis.call('HDEL', base .. 'k', record.k)
+    end
+  elseif record.s == 's' then
+    redis.call('ZREM', base .. 'd', name)
+  elseif record.s == 'x' then
+    redis.call('ZREM', base .. 'x', name)
+  elseif not record.k then
+    redis.call('ZREM', base .. 'a' .. text(record.p), string.format('%017.0f', number))
+  end
+  if record.k and for_good then
+    redis.call('ZREM', base .. 'w', lane_member(record.k, number))
+  end
+end
+
+local function free_key(number, record)
+  if not record.u then return end
+  local held = redis.call('HGET', base .. 'u', record.u)
+  if held then
+    local holder = cmsgpack.unpack(held)
+    if holder.n == number and holder.t == 0 then redis.call('HDEL', base .. 'u', record.u) end
+  end
+end
+
+-- Drops a task for good. It was unplaced before.
+local function drop(number, record)
+  local name = text(number)
+  redis.call('HDEL', base .. 't', name)
+  redis.call('XDEL', base .. record.st, entry_id(number))
+  if meta.retention_us >= 0 then redis.call('ZREM', base .. 'r', name) end
+end
+
+local function leave(number, record)
+  unplace(number, record, now, true)
+  free_key(number, record)
+  drop(number, record)
+  live(-1)
+  if record.k and refresh(record.k, now) then woken = woken + 1 end
+end
+
+-- Remembers how a delivery ended: 'S'ettled, or 'D'ied of the end of its lease.
+local over_part
+local function remember(how, fence)
+  if not over_part then
+    local part = redis.call('HMGET', KEYS[1], 'over', 'over_since')
+    local index, since = tonumber(part[1] or '0'), tonumber(part[2] or '0')
+    local name = base .. 'o:' .. text(index)
+    if now - since >= OVER_PART_S * 1000000 or redis.call('SCARD', name) >= OVER_PART_MAX then
+      index = index + 1
+      redis.call('HSET', KEYS[1], 'over', text(index), 'over_since', text(now))
+      redis.call('UNLINK', base .. 'o:' .. text(index - OVER_PARTS))
+    end
+    over_part = base .. 'o:' .. text(index)
+    redis.call('SADD', over_part, how .. text(fence))
+    redis.call('EXPIRE', over_part, OVER_PART_S * OVER_PARTS)
+    return
+  end
+  redis.call('SADD', over_part, how .. text(fence))
+end
+local function how_it_ended(fence)
+  local index = tonumber(redis.call('HGET', KEYS[1], 'over') or '0')
+  for part = index, math.max(index - OVER_PARTS + 1, 0), -1 do
+    local name = base .. 'o:' .. text(part)
+    if redis.call('SISMEMBER', name, 'S' .. fence) == 1 then return 'S' end
+    if redis.call('SISMEMBER', name, 'D' .. fence) == 1 then return 'D' end
+  end
+  return nil
+end
+
+local function fields_of(number, record)
+  local entries = redis.call('XRANGE', base .. record.st, entry_id(number), entry_id(number))
+  return entries[1] and entries[1][2]
+end
+
+-- Writes down that a task is on its way to another queue; it is no longer here. Whoever sees it carries it over.
+local function send_away(number, record, target, kind)
+  local move = kind .. ':' .. text(number) .. ':' .. text(now)
+  local packed = cmsgpack.pack({ to = target, kind = kind, record = record, fields = fields_of(number, record) })
+  redis.call('HSET', base .. 'j', meta.id .. ':' .. move, packed)
+end
+
+local function die(number, record, reason)
+  record.x = { q = meta.name, r = reason, a = attempts_of(record), t = now, e = record.err }
+  unplace(number, record, now, true)
+  free_key(number, record)
+  live(-1)
+  if meta.retention_us >= 0 then redis.call('ZREM', base .. 'r', text(number)) end
+  if meta.dlq ~= '' then
+    send_away(number, record, meta.dlq, 'dead')
+    redis.call('HDEL', base .. 't', text(number))
+    redis.call('XDEL', base .. record.st, entry_id(number))
+  else
+    record.s = 'x'
+    keep(number, record)
+    redis.call('ZADD', base .. 'x', now, text(number))
+  end
+  if record.k and refresh(record.k, now) then woken = woken + 1 end
+end
+
+-- Puts a task that was held back into the queue, or drops it if its retention is over.
+local function come_back(number, record, after, since)
+  unplace(number, record, since, false)
+  if meta.retention_us >= 0 and record.e + meta.retention_us <= since then
+    record.s = 'r'
+    if record.k then redis.call('ZREM', base .. 'w', lane_member(record.k, number)) end
+    free_key(number, record)
+    drop(number, record)
+    live(-1)
+    if record.k then refresh(record.k, since) end
+    return
+  end
+  if after > 0 then
+    record.s = 's'
+    keep(number, record)
+    redis.call('ZADD', base .. 'd', since + after, text(number))
+    if record.k then refresh(record.k, since) end
+  else
+    available(number, record, since)
+  end
+end
+
+-- Does what is due: leases that ended, tasks whose time has come, retention, dedup windows.
+local function advance()
+  local ended = redis.call('ZRANGEBYSCORE', base .. 'l', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_MAX)
+  for i = 1, #ended, 2 do
+    local number, at = tonumber(ended[i]), tonumber(ended[i + 1])
+    local record = record_of(number)
+    if attempts_of(record) >= meta.attempts then
+      remember('D', record.f)
+      die(number, record, 'lease ended')
+    else
+      come_back(number, record, 0, at)
+    end
+  end
+  local due = redis.call('ZRANGEBYSCORE', base .. 'd', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_MAX)
+  for i = 1, #due, 2 do
+    local number, at = tonumber(due[i]), tonumber(due[i + 1])
+    redis.call('ZREM', base .. 'd', due[i])
+    available(number, record_of(number), at)
+  end
+  if meta.retention_us >= 0 then
+    local old = redis.call('ZRANGEBYSCORE', base .. 'r', '-inf', now - meta.retention_us, 'LIMIT', 0, TIDY_MAX)
+    for _, name in ipairs(old) do
+      local number = tonumber(name)
+      local record = record_of(number)
+      if not record then
+        -- WHY: one that is new is in the stream of its priority, which its entry in `r` does not tell.
+        for _, level in ipairs(priorities()) do
+          local id = entry_id(number)
+          if redis.call('XDEL', base .. 's' .. level, id) == 1 then
+            redis.call('ZREM', base .. 'r', name)
+            live(-1)
+            break
+          end
+        end
+      elseif record.s ~= 'l' then
+        leave(number, record)
+      else
+        -- WHY: a leased one is looked at again when it comes back.
+        redis.call('ZREM', base .. 'r', name)
+      end
+    end
+  end
+  local gone = redis.call('ZRANGEBYSCORE', base .. 'x', '-inf', now - meta.dead_retention_us, 'LIMIT', 0, TIDY_MAX)
+  for _, name in ipairs(gone) do
+    local number = tonumber(name)
+    redis.call('ZREM', base .. 'x', name)
+    drop(number, record_of(number))
+  end
+  local over = redis.call('ZRANGEBYSCORE', base .. 'ue', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_MAX)
+  for i = 1, #over, 2 do
+    redis.call('ZREM', base .. 'ue', over[i])
+    local held = redis.call('HGET', base .. 'u', over[i])
+    if held and cmsgpack.unpack(held).t == tonumber(over[i + 1]) then redis.call('HDEL', base .. 'u', over[i]) end
+  end
+end
+
+-- Tells those who wait that something is available, and how many moves are not done yet.
+local function told(answer)
+  if woken > 0 then redis.call('PUBLISH', base .. 'n', woken) end
+  local moves = redis.call('HLEN', base .. 'j')
+  return { moves, answer }
+end
+
+-- Sends a task in: {id, priority, delay_us, key or '', dedup or '', window_us, fields...}. Admission was decided.
+local function enter(priority, delay_us, key, dedup, window_us, id, fields)
+  local number = next_of('number')
+  local record
+  local ordered = meta.ordered and key ~= ''
+  local stream = 'h'
+  if not ordered and delay_us == 0 then stream = stream_of(priority) end
+  redis.call('XADD', base .. stream, entry_id(number), unpack(fields))
+  if stream == 'h' or (dedup ~= '' and window_us == 0) then
+    record = fresh(number, stream, priority)
+    if ordered then record.k = key end
+    if dedup ~= '' and window_us == 0 then record.u = dedup end
+  end
+  if dedup ~= '' then
+    local till = window_us > 0 and now + window_us or 0
+    redis.call('HSET', base .. 'u', dedup, cmsgpack.pack({ i = id, n = number, t = till }))
+    if till > 0 then redis.call('ZADD', base .. 'ue', till, dedup) end
+  end
+  if meta.retention_us >= 0 then redis.call('ZADD', base .. 'r', number, text(number)) end
+  live(1)
+  if stream ~= 'h' then
+    if record then keep(number, record) end
+    woken = woken + 1
+  else
+    if record.k then redis.call('ZADD', base .. 'w', 0, lane_member(key, number)) end
+    if delay_us > 0 then
+      stream_of(priority)
+      record.s = 's'
+      keep(number, record)
+      redis.call('ZADD', base .. 'd', now + delay_us, text(number))
+    else
+      available(number, record, number)
+    end
+  end
+  return number
+end

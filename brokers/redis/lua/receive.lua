@@ -1,0 +1,86 @@
+-- Hands out tasks: the highest priority first, then what has been available longest.
+--
+-- ARGV  most tasks, lease_us or -1 for the queue's, most tasks of one key, the consumer's name
+-- Returns the leases, each {number, fence, priority, deliveries, attempts, record of a move or false, last error or
+-- false, fields, when it was first sent}; the length of the leases; how long until something is due, in microseconds,
+-- or -1; the queue's id; the time.
+
+if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
+advance()
+local want, per_key, consumer = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[4]
+local lease_us = tonumber(ARGV[2])
+if lease_us < 0 then lease_us = meta.lease_us end
+local leases = {}
+local fence
+
+local function hand_out(number, record, fields)
+  fence = fence and fence + 1 or next_of('fence')
+  record.n, record.f, record.g, record.s = record.n + 1, fence, nil, 'l'
+  keep(number, record)
+  redis.call('ZADD', base .. 'l', now + lease_us, text(number))
+  want = want - 1
+  leases[#leases + 1] = {
+    number, fence, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
+    record.err or false, fields, record.e0 or record.e,
+  }
+end
+
+local function read(stream, level, count)
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'NOACK', 'STREAMS',
+    base .. stream, '>')
+  local entries = read and read[1] and read[1][2] or {}
+  for _, entry in ipairs(entries) do
+    local number = number_of(entry[1])
+    hand_out(number, record_of(number) or fresh(number, stream, level), entry[2])
+  end
+  if #entries > 0 then redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1]) end
+  return #entries
+end
+
+local function take(level, turn)
+  local number, key = tonumber(string.sub(turn, 1, 17)), string.sub(turn, 18)
+  if key == '' then
+    redis.call('ZREM', base .. 'a' .. level, turn)
+    local record = record_of(number)
+    hand_out(number, record, fields_of(number, record))
+    return
+  end
+  for _, member in ipairs(lane_head(key, math.min(per_key, want))) do
+    local record = record_of(member)
+    if record.s ~= 'r' then break end
+    redis.call('HINCRBY', base .. 'k', key, 1)
+    hand_out(member, record, fields_of(member, record))
+  end
+  refresh(key, now)
+end
+
+if not meta.paused then
+  for _, level in ipairs(priorities()) do
+    local stream = 's' .. level
+    while want > 0 do
+      local turn = redis.call('ZRANGE', base .. 'a' .. level, 0, 0, 'WITHSCORES')
+      if not turn[1] then
+        if read(stream, tonumber(level), want) == 0 then break end
+      else
+        local fresh_one = redis.call('XRANGE', base .. stream, '(' .. group_place(stream), '+', 'COUNT', 1)[1]
+        if fresh_one and number_of(fresh_one[1]) < tonumber(turn[2]) then
+          read(stream, tonumber(level), 1)
+        else
+          take(level, turn[1])
+        end
+      end
+    end
+    if want == 0 then break end
+  end
+end
+if fence then redis.call('HSET', KEYS[1], 'fence', text(fence)) end
+
+local due = -1
+for _, timers in ipairs({ 'l', 'd' }) do
+  local first = redis.call('ZRANGE', base .. timers, 0, 0, 'WITHSCORES')
+  if first[2] then
+    local until_then = math.max(tonumber(first[2]) - now, 0)
+    if due < 0 or until_then < due then due = until_then end
+  end
+end
+return told({ leases, lease_us, due, meta.id, now })

@@ -1,0 +1,178 @@
+//! Where the server is, and how this adapter uses it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use tidegate_core::{Clock, Error, ErrorKind, Operation, Result, SystemClock};
+
+/// How headers are written into a stream's entry. Everything else of an entry is plain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Serialization {
+    /// MessagePack: shorter.
+    #[default]
+    Msgpack,
+    /// JSON: readable with `redis-cli`.
+    Json,
+}
+
+/// A server and the part of it that belongs to these queues.
+#[derive(Clone)]
+pub struct Config {
+    pub(crate) server: ConnectionInfo,
+    /// What the names of all keys begin with. Default: `tidegate`.
+    pub prefix: String,
+    /// How headers are written. Both are read.
+    pub serialization: Serialization,
+    /// Most tasks in a partition that this process sends to, whatever the queue's own bound. Default: none.
+    pub stream_max_len: Option<u64>,
+    /// How long a waiting receive goes without a look of its own. What becomes available is told at once; this
+    /// is for when that is lost. Default: 5 s.
+    pub block_timeout: Duration,
+    /// How long an answer may take. Default: 10 s.
+    pub response_timeout: Duration,
+    /// The time that waits go by. Leases and delays go by the server's. Default: the machine's.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Names the server; says nothing of passwords.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            server: _,
+            prefix,
+            serialization,
+            stream_max_len,
+            block_timeout,
+            response_timeout,
+            clock: _,
+        } = self;
+        f.debug_struct("Config")
+            .field("server", &self.label())
+            .field("prefix", prefix)
+            .field("serialization", serialization)
+            .field("stream_max_len", stream_max_len)
+            .field("block_timeout", block_timeout)
+            .field("response_timeout", response_timeout)
+            .finish()
+    }
+}
+
+impl Config {
+    /// The server at `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. Its query says the rest:
+    /// `prefix`, `serialization=msgpack|json`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms`.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not such a URL, or asks for something unknown.
+    pub fn new(url: &str) -> Result<Self> {
+        let (server, query) = url.split_once('?').unwrap_or((url, ""));
+        let unreadable = |why: redis::RedisError| {
+            // WHY: the URL may hold a password, so it is not repeated.
+            invalid(format!("the URL of the server cannot be read: {why}; use redis://HOST:PORT"))
+        };
+        let mut config = Self {
+            server: server.into_connection_info().map_err(unreadable)?,
+            prefix: "tidegate".into(),
+            serialization: Serialization::default(),
+            stream_max_len: None,
+            block_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(10),
+            clock: Arc::new(SystemClock::new()),
+        };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            config.set(name, value)?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        match name {
+            "prefix" => self.prefix = prefix(value)?,
+            "serialization" => {
+                self.serialization = match value {
+                    "msgpack" => Serialization::Msgpack,
+                    "json" => Serialization::Json,
+                    _ => {
+                        return Err(invalid(format!(
+                            "serialization is {value:?}; it can be `msgpack` or `json`"
+                        )));
+                    }
+                }
+            }
+            "stream_max_len" => self.stream_max_len = Some(above_zero(name, value)?),
+            "block_timeout_ms" => {
+                self.block_timeout = Duration::from_millis(above_zero(name, value)?)
+            }
+            "response_timeout_ms" => {
+                self.response_timeout = Duration::from_millis(above_zero(name, value)?)
+            }
+            _ => {
+                let known = "`prefix`, `serialization`, `stream_max_len`, `block_timeout_ms` and `response_timeout_ms`";
+                return Err(invalid(format!("{name:?} is unknown; {known} are known")));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the server is called in logs and errors: without secrets.
+    pub fn label(&self) -> String {
+        match self.server.addr() {
+            ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}"),
+            ConnectionAddr::TcpTls { host, port, .. } => format!("rediss://{host}:{port}"),
+            ConnectionAddr::Unix(path) => format!("redis+unix://{}", path.display()),
+            _ => "redis".into(),
+        }
+    }
+}
+
+/// A prefix stands before the hash tag in the name of every key, so it must not have one itself.
+fn prefix(value: &str) -> Result<String> {
+    let fits = !value.is_empty() && value.len() <= 64 && !value.contains(['{', '}', ' ']);
+    let wrong = || {
+        invalid(format!("prefix is {value:?}; use 1 to 64 characters without braces and spaces"))
+    };
+    fits.then(|| value.to_owned()).ok_or_else(wrong)
+}
+
+fn above_zero(name: &str, value: &str) -> Result<u64> {
+    let number = value.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| invalid(format!("{name} is {value:?}; write a whole number above zero")))
+}
+
+fn invalid(why: String) -> Error {
+    Error::new(ErrorKind::Invalid, Operation::Open, why).about("a Redis broker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_everything() {
+        let url = "redis://ann:secret@db.example:7000/3?prefix=shop&serialization=json&stream_max_len=50000\
+                   &block_timeout_ms=5000&response_timeout_ms=200";
+        let config = Config::new(url).unwrap();
+        assert_eq!((config.prefix.as_str(), config.serialization), ("shop", Serialization::Json));
+        assert_eq!(
+            (config.stream_max_len, config.block_timeout),
+            (Some(50_000), Duration::from_secs(5))
+        );
+        assert_eq!(config.response_timeout, Duration::from_millis(200));
+        assert_eq!(config.label(), "redis://db.example:7000");
+        assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_a_url_cannot_say_is_refused_with_what_it_can() {
+        let refused =
+            |query: &str| Config::new(&format!("redis://h?{query}")).unwrap_err().to_string();
+        assert!(refused("color=red").contains("`block_timeout_ms`"));
+        assert!(refused("serialization=xml").contains("`msgpack` or `json`"));
+        assert!(refused("stream_max_len=0").contains("above zero"));
+        assert!(refused("prefix={a}").contains("without braces"));
+        let wrong = Config::new("redis://:secret@h:port").unwrap_err().to_string();
+        assert!(wrong.contains("redis://HOST:PORT") && !wrong.contains("secret"), "{wrong}");
+    }
+}

@@ -1,0 +1,41 @@
+//! What the server or the connection says, as errors that answer what kind, and whether a retry helps.
+
+use redis::{ErrorKind as Redis, RedisError, ServerErrorKind};
+use tidegate_core::{Error, ErrorKind, Operation};
+
+/// What a script answers where there is no such queue.
+pub(crate) const NO_QUEUE: &str = "NOQUEUE";
+
+pub(crate) fn error_of(error: RedisError, server: &str, doing: Operation) -> Error {
+    let code = error.code().unwrap_or_default().to_owned();
+    let detail = error.detail().unwrap_or_default().to_owned();
+    let (kind, why) = match code.as_str() {
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => {
+            (ErrorKind::Denied, format!("{server} refuses this user: {detail}"))
+        }
+        "OOM" => (
+            ErrorKind::DiskFull,
+            format!("{server} has no memory left; raise maxmemory or take tasks out"),
+        ),
+        "MISCONF" => (ErrorKind::DiskFull, format!("{server} cannot write to its disk: {detail}")),
+        "LOADING" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" => {
+            (ErrorKind::Unavailable, format!("{server} cannot serve now: {code} {detail}"))
+        }
+        NO_QUEUE => (ErrorKind::NotFound, "there is no such queue; declare it first".into()),
+        _ => match error.kind() {
+            Redis::AuthenticationFailed => {
+                (ErrorKind::Denied, format!("{server} refuses this user"))
+            }
+            Redis::Server(ServerErrorKind::ResponseError) | Redis::Extension
+                if !code.is_empty() =>
+            {
+                (ErrorKind::Unexpected, format!("{server} answered {code} {detail}"))
+            }
+            _ if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() => {
+                (ErrorKind::Unavailable, format!("{server} is not there, or does not answer"))
+            }
+            _ => (ErrorKind::Unexpected, format!("{server}: {error}")),
+        },
+    };
+    Error::new(kind, doing, why).caused_by(error)
+}

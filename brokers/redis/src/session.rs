@@ -1,0 +1,306 @@
+//! One consumer's place at a queue.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::select_all;
+use redis::ScriptInvocation;
+use tidegate_core::{
+    Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
+    ReceiveOptions, Result, Session, Settled, State, Timestamp, Verdict,
+};
+
+use crate::driver::Redis;
+use crate::envelope::{self, Fields};
+use crate::partition::{Partition, time};
+use crate::reply::{Parts, strange};
+use crate::script;
+use crate::token::Fenced;
+
+/// The name under which sessions read the streams: nobody's, for leases are kept beside them.
+const CONSUMER: &str = "tidegate";
+
+pub(crate) struct RedisSession {
+    redis: Redis,
+    queue: QueueName,
+    partitions: Vec<Partition>,
+    /// Where the next receive begins, so that no partition comes last each time.
+    first: AtomicUsize,
+    /// What was handed out here and not settled here.
+    held: Mutex<HashMap<Fenced, Timestamp>>,
+    closed: AtomicBool,
+}
+
+impl fmt::Debug for RedisSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RedisSession").field(&self.queue).finish()
+    }
+}
+
+/// What tokens say, with their places among those that were given.
+type Placed = Vec<(usize, Fenced)>;
+
+/// What one look found.
+struct Look {
+    leases: Vec<Lease>,
+    /// When something is due that nobody tells of.
+    due: Option<Duration>,
+}
+
+/// What the leases of one answer have in common.
+struct Terms {
+    /// The queue's id.
+    queue: u64,
+    duration: Duration,
+    until: Timestamp,
+}
+
+impl RedisSession {
+    pub(crate) fn new(redis: Redis, queue: QueueName, spec: &QueueSpec) -> Self {
+        let partitions = redis.partitions(&queue, spec);
+        let (first, held, closed) = (AtomicUsize::new(0), Mutex::default(), AtomicBool::new(false));
+        Self { redis, queue, partitions, first, held, closed }
+    }
+
+    fn open(&self, doing: Operation) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            let why = "the session was closed";
+            return Err(Error::new(ErrorKind::Closed, doing, why).on(&self.queue));
+        }
+        self.redis.open_still(doing)
+    }
+
+    /// Looks once at every partition until there is enough.
+    async fn look(&self, options: &ReceiveOptions) -> Result<Look> {
+        let mut look = Look { leases: Vec::new(), due: None };
+        let first = self.first.fetch_add(1, Ordering::Relaxed);
+        for turn in 0..self.partitions.len() {
+            let wanted = options.limit.saturating_sub(look.leases.len());
+            let Some(partition) = self.partitions.get((first + turn) % self.partitions.len())
+            else {
+                continue;
+            };
+            if wanted > 0 {
+                let options = ReceiveOptions { limit: wanted, ..options.clone() };
+                self.look_at(partition, &options, &mut look).await?;
+            }
+        }
+        Ok(look)
+    }
+
+    async fn look_at(
+        &self,
+        partition: &Partition,
+        options: &ReceiveOptions,
+        look: &mut Look,
+    ) -> Result<()> {
+        const RECEIVE: Operation = Operation::Receive;
+        let ReceiveOptions { limit, wait: _, lease, per_key } = options;
+        let limit = (*limit).min(crate::capabilities::BATCH_MAX);
+        let lease_us = lease.map_or(-1, |lease| lease.as_micros() as i64);
+        let answer = self.redis.change(&script::RECEIVE, partition, RECEIVE, |call| {
+            call.arg(limit).arg(lease_us).arg(*per_key).arg(CONSUMER);
+        });
+        let mut answer = Parts::of(answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)?;
+        let leases = answer.parts()?;
+        let duration = Duration::from_micros(answer.number()?);
+        let due = answer.int()?;
+        // WHY: a queue of this name may have been made again since the session was opened.
+        let (queue, now) = (answer.number()?, time(answer.number()?));
+        let terms = Terms { queue, duration, until: now.plus(duration) };
+        for lease in leases.each() {
+            look.leases.push(self.lease(lease?, partition, &terms)?);
+        }
+        if let Ok(due) = u64::try_from(due) {
+            let due = Duration::from_micros(due);
+            look.due = Some(look.due.map_or(due, |sooner| sooner.min(due)));
+        }
+        Ok(())
+    }
+
+    fn lease(&self, mut lease: Parts, partition: &Partition, terms: &Terms) -> Result<Lease> {
+        const RECEIVE: Operation = Operation::Receive;
+        let (number, fence) = (lease.number()?, lease.number()?);
+        let (priority, deliveries, attempt) = (lease.count()?, lease.count()?, lease.count()?);
+        let (moved, last_error) = (lease.maybe_bytes()?, lease.maybe_text()?);
+        let fields = Fields::read(lease.parts()?, RECEIVE)?;
+        let known = envelope::Known {
+            partition: partition.index,
+            sequence: partition.sequence(number),
+            priority: u8::try_from(priority).map_err(|_| strange(RECEIVE))?,
+            deliveries,
+            attempt,
+            enqueued_us: lease.number()?,
+            last_error,
+            dead_letter: envelope::dead_letter(moved, RECEIVE)?,
+        };
+        let Terms { queue, duration, until } = *terms;
+        let fenced = Fenced::new(&self.queue, queue, partition.index, number, fence);
+        self.hold(fenced, duration);
+        let task = envelope::task(&self.queue, fields, known);
+        Ok(Lease { task, token: fenced.to_token(), until, duration })
+    }
+
+    fn hold(&self, fenced: Fenced, duration: Duration) {
+        let now = self.redis.shared.config.clock.now();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // WHY: those that nobody settled here are over when their time is, or were settled elsewhere.
+        if held.len() >= HELD_LOOKED_THROUGH && held.len().is_power_of_two() {
+            held.retain(|_, until| *until > now);
+        }
+        held.insert(fenced, now.plus(duration));
+    }
+
+    /// Reads tokens, all or none, and gathers them by partition with their places.
+    fn by_partition<T>(
+        &self,
+        leases: &[(LeaseToken, T)],
+        doing: Operation,
+    ) -> Result<Vec<(Partition, Placed)>> {
+        let mut gathered: Vec<(Partition, Placed)> = Vec::new();
+        for (place, (token, _)) in leases.iter().enumerate() {
+            let fenced = Fenced::read(token, &self.queue, doing)?;
+            match gathered.iter_mut().find(|(partition, _)| partition.index == fenced.partition) {
+                Some((_, those)) => those.push((place, fenced)),
+                None => {
+                    let partition = self.redis.partition(&self.queue, fenced.partition);
+                    gathered.push((partition, vec![(place, fenced)]));
+                }
+            }
+        }
+        Ok(gathered)
+    }
+
+    async fn decide<T>(
+        &self,
+        script: &redis::Script,
+        leases: &[(LeaseToken, T)],
+        doing: Operation,
+        add: impl Fn(&mut ScriptInvocation<'_>, &T),
+    ) -> Result<Vec<Settled>> {
+        let mut outcomes: Vec<Option<Settled>> = leases.iter().map(|_| None).collect();
+        for (partition, those) in self.by_partition(leases, doing)? {
+            let answer = self.redis.change(script, &partition, doing, |call| {
+                for (place, fenced) in &those {
+                    call.arg(fenced.queue).arg(fenced.number).arg(fenced.fence);
+                    if let Some((_, what)) = leases.get(*place) {
+                        add(call, what);
+                    }
+                }
+            });
+            let mut answers =
+                Parts::of(answer.await.map_err(|error| error.on(&self.queue))?, doing)?;
+            for (place, fenced) in those {
+                let settled = settled(&answers.text()?, doing)?;
+                if !matches!(settled, Settled::Done { state: State::Leased }) {
+                    self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&fenced);
+                }
+                if let Some(outcome) = outcomes.get_mut(place) {
+                    *outcome = Some(settled);
+                }
+            }
+        }
+        outcomes.into_iter().map(|outcome| outcome.ok_or_else(|| strange(doing))).collect()
+    }
+}
+
+/// More leases than a session usually holds.
+const HELD_LOOKED_THROUGH: usize = 1_024;
+
+/// An outcome, as `lua/settle.lua` and `lua/extend.lua` write it.
+pub(crate) fn settled(code: &str, doing: Operation) -> Result<Settled> {
+    Ok(match code {
+        "D" => Settled::Done { state: State::Done },
+        "X" => Settled::Done { state: State::Dead },
+        "R" => Settled::Done { state: State::Ready },
+        "W" => Settled::Done { state: State::Scheduled },
+        "L" => Settled::Done { state: State::Leased },
+        "a" => Settled::AlreadyDone,
+        "e" => Settled::Lost(Lost::Expired),
+        "s" => Settled::Lost(Lost::Superseded),
+        "n" => Settled::Lost(Lost::NotFound),
+        _ => return Err(strange(doing)),
+    })
+}
+
+/// Adds a verdict to the arguments of a script.
+pub(crate) fn add_verdict(call: &mut ScriptInvocation<'_>, verdict: &Verdict) {
+    let us = |after: &Duration| after.as_micros() as u64;
+    match verdict {
+        Verdict::Complete => call.arg("C").arg(0).arg(""),
+        Verdict::Retry { after, error } => {
+            call.arg("R").arg(us(after)).arg(error.as_deref().unwrap_or_default())
+        }
+        Verdict::Release { after } => call.arg("L").arg(us(after)).arg(""),
+        Verdict::DeadLetter { reason } => call.arg("X").arg(0).arg(reason.as_str()),
+    };
+}
+
+#[async_trait]
+impl Session for RedisSession {
+    async fn receive(&self, options: &ReceiveOptions) -> Result<Vec<Lease>> {
+        let clock = &self.redis.shared.config.clock;
+        let deadline = clock.now().plus(options.wait);
+        loop {
+            self.open(Operation::Receive)?;
+            if options.wait.is_zero() {
+                return Ok(self.look(options).await?.leases);
+            }
+            // INVARIANT: listened to before the look, so that nothing becomes available unheard.
+            let wake = &self.redis.shared.wake;
+            let channels = self.partitions.iter().map(Partition::channel);
+            let told: Vec<_> = channels.map(|channel| wake.listen(&channel)).collect();
+            let Look { leases, due } = self.look(options).await?;
+            let now = clock.now();
+            if !leases.is_empty() || now >= deadline {
+                return Ok(leases);
+            }
+            let patience = self.redis.shared.config.block_timeout;
+            let until = now.plus(due.map_or(patience, |due| due.min(patience))).min(deadline);
+            tokio::select! {
+                _ = select_all(told) => {}
+                () = clock.sleep_until(until) => {}
+            }
+        }
+    }
+
+    async fn settle(&self, verdicts: &[(LeaseToken, Verdict)]) -> Result<Vec<Settled>> {
+        self.open(Operation::Settle)?;
+        self.decide(&script::SETTLE, verdicts, Operation::Settle, add_verdict).await
+    }
+
+    async fn extend(&self, leases: &[(LeaseToken, Duration)]) -> Result<Vec<Settled>> {
+        self.open(Operation::Extend)?;
+        let add = |call: &mut ScriptInvocation<'_>, length: &Duration| {
+            call.arg(length.as_micros() as u64);
+        };
+        self.decide(&script::EXTEND, leases, Operation::Extend, add).await
+    }
+
+    async fn close(&self, held: Held) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.redis.shared.wake.all();
+        let left: Vec<Fenced> = self
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain()
+            .map(|(fenced, _)| fenced)
+            .collect();
+        if held == Held::Release && !left.is_empty() {
+            let release = Verdict::Release { after: Duration::ZERO };
+            let verdicts: Vec<_> =
+                left.into_iter().map(|fenced| (fenced.to_token(), release.clone())).collect();
+            for some in verdicts.chunks(crate::capabilities::BATCH_MAX) {
+                self.decide(&script::SETTLE, some, Operation::Close, add_verdict).await?;
+            }
+        }
+        Ok(())
+    }
+}

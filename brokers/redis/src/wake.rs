@@ -1,0 +1,140 @@
+//! Who waits for a task is told when one becomes available: scripts publish it, one connection listens.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use event_listener::{Event, EventListener};
+use futures_util::StreamExt;
+use redis::Client;
+use redis::aio::{PubSubSink, PubSubStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// The pause before the connection is made again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The listening connection. It is made when somebody first waits.
+pub(crate) struct Wake {
+    channels: Arc<Channels>,
+    wanted: mpsc::UnboundedSender<String>,
+    listener: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Channels(Mutex<HashMap<String, Arc<Event>>>);
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl Wake {
+    pub(crate) fn new(client: Client) -> Self {
+        let channels = Arc::new(Channels::default());
+        let (wanted, names) = mpsc::unbounded_channel();
+        let listener = tokio::spawn(listen(client, channels.clone(), names));
+        Self { channels, wanted, listener }
+    }
+
+    /// Listens to a channel. What is told there from now on is heard, and once more when the connection has come up.
+    pub(crate) fn listen(&self, channel: &str) -> EventListener {
+        let mut channels = self.channels.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = channels.entry(channel.to_owned()).or_insert_with(|| {
+            // The listener is gone only when this is.
+            let _ = self.wanted.send(channel.to_owned());
+            Arc::new(Event::new())
+        });
+        event.listen()
+    }
+
+    /// Lets all who wait look again.
+    pub(crate) fn all(&self) {
+        self.channels.tell_all();
+    }
+}
+
+impl Channels {
+    fn tell(&self, channel: &str, count: usize) {
+        let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(event) = channels.get(channel) {
+            event.notify_additional(count);
+        }
+    }
+
+    fn tell_all(&self) {
+        let channels = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in channels.values() {
+            event.notify(usize::MAX);
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+async fn listen(
+    client: Client,
+    channels: Arc<Channels>,
+    mut wanted: mpsc::UnboundedReceiver<String>,
+) {
+    let Some(mut first) = wanted.recv().await else { return };
+    loop {
+        match connect(&client, &channels).await {
+            Ok((sink, stream)) => match hear(sink, stream, &channels, &mut wanted).await {
+                Some(()) => tracing::debug!("the connection that listens was lost"),
+                None => return,
+            },
+            Err(error) => {
+                tracing::debug!(%error, channel = first, "nobody can be told of tasks yet")
+            }
+        }
+        first.clear();
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn connect(
+    client: &Client,
+    channels: &Channels,
+) -> redis::RedisResult<(PubSubSink, PubSubStream)> {
+    let (mut sink, stream) = client.get_async_pubsub().await?.split();
+    sink.subscribe(channels.names()).await?;
+    // WHY: what was told before this was not heard.
+    channels.tell_all();
+    Ok((sink, stream))
+}
+
+/// Passes on what is told until the connection ends; `None` if nobody listens any more.
+async fn hear(
+    mut sink: PubSubSink,
+    mut stream: PubSubStream,
+    channels: &Channels,
+    wanted: &mut mpsc::UnboundedReceiver<String>,
+) -> Option<()> {
+    loop {
+        tokio::select! {
+            message = stream.next() => {
+                let Some(message) = message else { return Some(()) };
+                let count = message.get_payload().unwrap_or(usize::MAX);
+                channels.tell(message.get_channel_name(), count);
+            }
+            name = wanted.recv() => {
+                let name = name?;
+                if sink.subscribe(&name).await.is_err() {
+                    return Some(());
+                }
+                channels.tell(&name, usize::MAX);
+            }
+        }
+    }
+}
