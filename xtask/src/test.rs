@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {
     /// Leaves out what takes minutes: the suite's own test, the kills, the simulation, the crash points,
-    /// the demo, and what needs root: full disks and power cuts
+    /// the demo, the examples in other languages, and what needs root: full disks and power cuts
     #[arg(long)]
     quick: bool,
 }
@@ -60,6 +60,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
             Stage::new("simulation", 5.0, simulation),
             fuzz(),
             Stage::new("demo", 3.0, demo),
+            Stage::new("examples", 3.0, crate::examples::counted),
         ]);
         match crate::volume::missing() {
             None => stages.extend([

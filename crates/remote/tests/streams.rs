@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tidegate_core::{
-    Broker, Capacity, ErrorKind, Lease, NewTask, QueueName, QueueSpec, ReceiveOptions,
-    SessionOptions, SystemClock, memory,
+    Broker, BrokerParts, Capabilities, Capacity, Driver, Enqueued, ErrorKind, Lease, NewTask,
+    QueueName, QueueSpec, ReceiveOptions, Result, Session, SessionOptions, SystemClock, memory,
 };
 use tidegate_remote::client::{self, Target};
 use tidegate_remote::listen::{Options, Server, Tcp};
@@ -276,6 +276,68 @@ async fn more_bytes_than_the_credit_are_read_when_others_are_answered() {
     assert_eq!(sent, 20);
     let large = client.enqueue(&queue, &[NewTask::new("mail", vec![7; 5_000])]).await.unwrap();
     assert!(large[0].is_ok(), "one that is larger than the credit goes alone");
+}
+
+/// A memory broker that answers a moment after it has enqueued, and takes two tasks at once.
+#[derive(Debug)]
+struct Slow {
+    memory: Arc<dyn Driver>,
+    capabilities: Capabilities,
+}
+
+#[async_trait::async_trait]
+impl Driver for Slow {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn declare(&self, spec: &QueueSpec) -> Result<()> {
+        self.memory.declare(spec).await
+    }
+
+    async fn enqueue(&self, queue: &QueueName, tasks: &[NewTask]) -> Result<Vec<Result<Enqueued>>> {
+        let outcomes = self.memory.enqueue(queue, tasks).await;
+        tokio::task::yield_now().await;
+        outcomes
+    }
+
+    async fn open(&self, queue: &QueueName, options: &SessionOptions) -> Result<Arc<dyn Session>> {
+        self.memory.open(queue, options).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.memory.close().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_of_one_stream_keep_their_order_however_many_have_arrived_together() {
+    const REQUESTS: u64 = 5_000;
+    let memory = memory::broker(Arc::new(SystemClock::new())).parts().driver.clone();
+    let capabilities = Capabilities { batch_max: 2, ..memory.capabilities().clone() };
+    let parts = BrokerParts::driver_only("slow", Arc::new(Slow { memory, capabilities }));
+    let broker = Broker::new(parts);
+    let spec = QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(mail()) };
+    broker.declare(&spec).await.unwrap();
+    let (_server, address) = serve(&broker, Limits::default(), 0).await;
+    let mut calls = BrokerClient::connect(format!("http://{address}")).await.unwrap();
+    let task = proto::NewTask { kind: "mail".into(), ..proto::NewTask::default() };
+    let request =
+        move |id| proto::EnqueueRequest { id, queue: "mail".into(), tasks: vec![task.clone()] };
+    let requests = futures_util::stream::iter((1..=REQUESTS).map(request));
+    let mut receipts = calls.enqueue(requests).await.unwrap().into_inner();
+    let mut sequences = Vec::new();
+    while let Some(receipt) =
+        tokio::time::timeout(PATIENCE, receipts.message()).await.unwrap().unwrap()
+    {
+        sequences.extend(receipt.outcomes.iter().map(|outcome| (receipt.id, outcome.sequence)));
+    }
+    sequences.sort_unstable();
+    assert_eq!(sequences.len(), REQUESTS as usize);
+    assert!(
+        sequences.is_sorted_by_key(|(_, sequence)| *sequence),
+        "later ones overtook earlier ones"
+    );
 }
 
 async fn receive(from: &tidegate_core::Receiver) -> Lease {

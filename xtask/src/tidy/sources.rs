@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::cargo::root;
 
-/// Folders that are not ours to check: what is built and what is stored.
-const PASSED_OVER: [&str; 3] = ["target", ".git", "tidegate-data"];
+/// Folders that are not ours to check: what is built, installed and stored.
+const PASSED_OVER: [&str; 5] = ["target", ".git", "tidegate-data", "node_modules", ".venv"];
 
 /// One file.
 #[derive(Clone, Debug)]

@@ -55,7 +55,7 @@ struct Sends {
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// Requests to one queue that are enqueued together.
+/// Requests to one queue that are enqueued together: no more tasks than the broker takes at once.
 struct Batch {
     queue: QueueName,
     tasks: Vec<NewTask>,
@@ -117,12 +117,11 @@ impl Sends {
         match self.read(request) {
             Err(error) => self.refuse(id, &error),
             Ok((queue, tasks)) => {
-                // WHY: the newest of the queue's, so that sends keep their order; and no more than the
-                // broker takes in one step, so that an error is about all that are told it.
+                let newest = batches.iter_mut().rfind(|batch| batch.queue == queue);
+                // WHY: no more than the broker takes in one step. A longer batch would be enqueued in parts: an error
+                // of one would be told to all, and what is read between two parts would overtake the later one.
                 let most = self.shared.broker.capabilities().batch_max;
-                let newest = batches.iter_mut().rev().find(|batch| batch.queue == queue);
-                let known = newest.filter(|batch| batch.tasks.len() + tasks.len() <= most);
-                match known {
+                match newest.filter(|batch| batch.tasks.len() + tasks.len() <= most) {
                     Some(batch) => batch.add(id, tasks, bytes),
                     None => {
                         let mut batch =
