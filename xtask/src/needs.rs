@@ -88,6 +88,17 @@ pub(crate) const FOR_FUZZING: &[Need] = &[
     },
 ];
 
+/// The server that the tests of the PostgreSQL adapter start.
+pub(crate) const FOR_POSTGRES: &[Need] = &[POSTGRESQL];
+
+/// One need of the tests and of the benchmarks.
+const POSTGRESQL: Need = Need {
+    name: "postgresql",
+    check: &["sh", "-c", "postgres --version || ls /usr/lib/postgresql/*/bin/postgres"],
+    install: Install::Debian("postgresql"),
+    without: "the tests of the PostgreSQL adapter and the row of PostgreSQL",
+};
+
 /// The queues that `bench peers` measures beside the engine. The names are those of its rows, as far
 /// as rows share a server.
 pub(crate) const FOR_PEERS: &[Need] = &[
@@ -109,12 +120,7 @@ pub(crate) const FOR_PEERS: &[Need] = &[
         install: Install::Debian("rabbitmq-server"),
         without: "the row of RabbitMQ",
     },
-    Need {
-        name: "postgresql",
-        check: &["sh", "-c", "postgres --version || ls /usr/lib/postgresql/*/bin/postgres"],
-        install: Install::Debian("postgresql"),
-        without: "the row of PostgreSQL",
-    },
+    POSTGRESQL,
     Need {
         name: "beanstalkd",
         check: &["beanstalkd", "-v"],

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::cargo::{self, Counts};
+use crate::needs::{self, FOR_POSTGRES};
 
 /// How `conformance` is run.
 #[derive(Debug, Args)]
@@ -23,6 +24,8 @@ enum BrokerArg {
     Log,
     /// The engine behind the native protocol: over a Unix socket, and over TCP
     Remote,
+    /// PostgreSQL, started privately
+    Postgres,
 }
 
 /// A test program that is a stage of its own.
@@ -33,13 +36,22 @@ pub(crate) enum Suite {
     Log,
     Socket,
     Tcp,
+    Postgres,
     Teeth,
     Damage,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Memory, Self::Engine, Self::Log, Self::Socket, Self::Tcp, Self::Teeth, Self::Damage];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Memory,
+        Self::Engine,
+        Self::Log,
+        Self::Socket,
+        Self::Tcp,
+        Self::Postgres,
+        Self::Teeth,
+        Self::Damage,
+    ];
 
     /// Its package and its test.
     pub(crate) const fn target(self) -> (&'static str, &'static str) {
@@ -49,6 +61,7 @@ impl Suite {
             Self::Log => ("tidegate-conformance", "log"),
             Self::Socket => ("tidegate-remote", "socket"),
             Self::Tcp => ("tidegate-remote", "tcp"),
+            Self::Postgres => ("tidegate-postgres", "conformance"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
             Self::Damage => ("tidegate-engine", "damage"),
         }
@@ -84,7 +97,12 @@ pub(crate) fn conformance(args: &ConformanceArgs) -> Counts {
         BrokerArg::Engine => &[Suite::Engine],
         BrokerArg::Log => &[Suite::Log],
         BrokerArg::Remote => &[Suite::Socket, Suite::Tcp],
+        BrokerArg::Postgres => &[Suite::Postgres],
     };
+    if matches!(args.broker, BrokerArg::Postgres) {
+        // WHY: what is still missing then is told by the suite itself, as not configured.
+        needs::provide(FOR_POSTGRES);
+    }
     let filter = args.filter.as_deref();
     let ran = suites.iter().map(|suite| run(*suite, filter.as_slice()));
     ran.fold(Counts::default(), Counts::plus)

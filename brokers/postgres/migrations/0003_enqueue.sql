@@ -85,7 +85,7 @@ CREATE FUNCTION enqueue(p_queue bigint, p_admission smallint, p_ids uuid[], p_ki
                         p_unique text[], p_windows bigint[])
 RETURNS TABLE (outcome smallint, id uuid, seq bigint)
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
 AS $$

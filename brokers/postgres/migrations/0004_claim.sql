@@ -12,7 +12,7 @@
 CREATE FUNCTION advance(p_queue bigint, p_from timestamptz, p_is_thorough boolean,
                         OUT woken integer, OUT is_done boolean)
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -125,7 +125,7 @@ RETURNS TABLE (seq bigint, fence bigint, until timestamptz, lease bigint, delive
                priority smallint, id uuid, kind text, key text, headers text, last_error text, moved text,
                enqueued_at timestamptz, payload bytea)
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -219,7 +219,7 @@ END $$;
 -- How long until the next timer of a queue, in microseconds; null if it has none.
 CREATE FUNCTION next_due(p_queue bigint) RETURNS bigint
 LANGUAGE sql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
     SELECT greatest(0, ceil(extract(epoch FROM min(until) - clock_timestamp()) * 1000000))::bigint
@@ -234,7 +234,7 @@ $$;
 CREATE FUNCTION horizon(p_queue bigint, p_priorities smallint[], p_lows text[], p_open text[])
 RETURNS TABLE (priorities smallint[], lows text[], open text[])
 LANGUAGE sql STABLE
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
     SELECT array_agg(f.priority), array_agg(f.low::text),

@@ -13,7 +13,7 @@ CREATE FUNCTION settle(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_ver
                        p_afters bigint[], p_texts text[])
 RETURNS TABLE (outcome smallint, state smallint, woken integer)
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -125,7 +125,7 @@ $$;
 -- the lanes, then the gates of the queues that are bounded. p_queues and p_keys: one entry a task.
 CREATE FUNCTION lock_step(p_queue bigint, p_seq bigint, p_queues bigint[], p_keys text[]) RETURNS void
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
 BEGIN
     PERFORM lock_lanes(settle_locks(p_queue, ARRAY[p_seq]) || ARRAY(
@@ -163,7 +163,7 @@ END $$;
 CREATE FUNCTION extend(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_lengths bigint[])
 RETURNS TABLE (outcome smallint)
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -200,7 +200,7 @@ END $$;
 -- Gives back every live lease of a session, unharmed. Returns how many tasks became available.
 CREATE FUNCTION release_held(p_queue bigint, p_session bigint) RETURNS bigint
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
 DECLARE
     seqs bigint[];

@@ -6,7 +6,7 @@
 -- Does what is due in every queue, counts anew, and forgets what is over. Returns false if another is at it.
 CREATE FUNCTION upkeep() RETURNS boolean
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
 DECLARE
     now timestamptz;
@@ -40,7 +40,7 @@ END $$;
 -- that meets a task on its way fails and may be tried again.
 CREATE FUNCTION park(p_most bigint) RETURNS void
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
 DECLARE
     old smallint;
@@ -59,7 +59,7 @@ END $$;
 -- use the slot for a moment only, and others wait behind it no longer than that.
 CREATE FUNCTION rotate(p_turn bigint) RETURNS void
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 SET lock_timeout = '50ms'
 AS $$
 DECLARE
@@ -102,7 +102,7 @@ END $$;
 -- Drops every live task of a queue and frees every dedup key. Returns how many tasks that were.
 CREATE FUNCTION purge(p_queue bigint) RETURNS bigint
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
 DECLARE
     gone bigint;
@@ -132,7 +132,7 @@ $$;
 -- Drops dead tasks and tells how many.
 CREATE FUNCTION purge_dead(p_queue bigint, p_limit bigint, p_reason text) RETURNS bigint
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
 DECLARE
     target bigint;
@@ -165,7 +165,7 @@ END $$;
 -- tells how many. Those whose queue is gone stay.
 CREATE FUNCTION redrive(p_queue bigint, p_limit bigint, p_reason text) RETURNS bigint
 LANGUAGE plpgsql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
 DECLARE
     q queues;
@@ -218,7 +218,7 @@ END $$;
 -- Takes a queue away with all that is in it.
 CREATE FUNCTION remove_queue(p_queue bigint) RETURNS void
 LANGUAGE sql
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
     DELETE FROM queues WHERE id = p_queue;
     DELETE FROM tasks WHERE queue_id = p_queue;

@@ -5,7 +5,7 @@
 CREATE FUNCTION stats(p_queue bigint)
 RETURNS TABLE (ready bigint, scheduled bigint, leased bigint, dead bigint, oldest bigint, paused boolean)
 LANGUAGE sql STABLE
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
     SELECT count(t.seq) FILTER (WHERE t.state = 0), count(t.seq) FILTER (WHERE t.state = 1),
            count(t.seq) FILTER (WHERE t.state = 2), count(t.seq) FILTER (WHERE t.state = 3),
@@ -17,7 +17,7 @@ $$;
 
 CREATE FUNCTION peek(p_queue bigint, p_limit bigint) RETURNS SETOF tasks
 LANGUAGE sql STABLE
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
     SELECT * FROM tasks AS t WHERE t.queue_id = p_queue AND t.tx IS NOT NULL
      ORDER BY t.priority DESC, t.tx, t.since, t.place LIMIT p_limit
@@ -25,7 +25,7 @@ $$;
 
 CREATE FUNCTION list(p_queue bigint, p_state smallint, p_after bigint, p_limit bigint) RETURNS SETOF tasks
 LANGUAGE sql STABLE
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
     SELECT * FROM tasks AS t
      WHERE t.queue_id = p_queue AND t.seq > p_after AND (p_state IS NULL OR t.state = p_state)
@@ -34,7 +34,7 @@ $$;
 
 CREATE FUNCTION find(p_queue bigint, p_id uuid) RETURNS SETOF tasks
 LANGUAGE sql STABLE
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
     SELECT * FROM tasks AS t WHERE t.queue_id = p_queue AND t.id = p_id ORDER BY t.seq LIMIT 1
 $$;
@@ -42,7 +42,7 @@ $$;
 -- The dead of a queue, wherever they lie, oldest first.
 CREATE FUNCTION dead(p_queue bigint, p_limit bigint, p_reason text) RETURNS SETOF tasks
 LANGUAGE sql STABLE
-SET search_path FROM CURRENT
+SET search_path FROM CURRENT SET jit = off
 AS $$
     SELECT t.* FROM queues AS q JOIN tasks AS t
         ON t.source = q.name

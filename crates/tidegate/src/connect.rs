@@ -74,6 +74,10 @@ impl fmt::Debug for ConnectOptions {
 ///   over TLS, checked by the system's authorities or by those in `?ca=FILE`, for the host's name or
 ///   for `?name=NAME`. A restart of the server is waited for.
 ///
+/// - `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is PostgreSQL, with the feature `postgres`. What is
+///   missing comes from `PGPASSWORD` and the like; `?schema=NAME` is the schema that the queues live in, and
+///   the page on PostgreSQL in the guide tells the other options.
+///
 /// An unknown scheme or query is `Invalid`; a broker without an adapter in this build is
 /// `Unsupported`. Dropping the future leaves nothing behind but perhaps an empty directory.
 pub async fn connect(url: &str) -> Result<Broker> {
@@ -90,6 +94,8 @@ pub async fn connect_with(url: &str, options: ConnectOptions) -> Result<Broker> 
         "tidegate" => remote::connect(server_url::target(false, rest, options.token)?).await,
         "tidegate+tls" => remote::connect(server_url::target(true, rest, options.token)?).await,
         "embedded" => crate::embedded::open(embedded(rest, options)?).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => tidegate_postgres::connect(url).await,
         _ => Err(elsewhere(scheme)),
     }
 }
@@ -257,12 +263,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_without_an_adapter_is_unsupported_and_its_password_stays_secret() {
-        for scheme in ["redis", "postgres", "amqp", "kafka", "nats", "sqs"] {
+        for scheme in ["redis", "amqp", "kafka", "nats", "sqs"] {
             let url = format!("{scheme}://user:hunter2@host/");
             let error = connect(&url).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{url}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
+    async fn a_postgres_url_is_read_and_its_password_stays_secret() {
+        let error = connect("postgres://user:hunter2@host/?fsync=on").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert!(error.to_string().contains("`schema`"), "{error}");
     }
 
     #[tokio::test]

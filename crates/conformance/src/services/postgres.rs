@@ -3,6 +3,7 @@
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -14,6 +15,9 @@ pub const USER: &str = "postgres";
 /// What the server of a test is set to: connections for many brokers at once, and no waits for the disk,
 /// which no test cuts the power of.
 const FOR_TESTS: &[(&str, &str)] = &[("max_connections", "400"), ("fsync", "off")];
+
+const READY_EVERY: Duration = Duration::from_millis(50);
+const READY_ROUNDS_MAX: u32 = 600;
 
 /// A server with a data directory of its own. Dropping it ends the server.
 #[derive(Debug)]
@@ -66,6 +70,15 @@ impl PrivatePostgres {
             command.arg("-c").arg(format!("{name}={value}"));
         }
         let service = Service::start(command, port, &dir.join("log")).await?;
+        // WHY: it listens before it lets anybody in.
+        let mut left = READY_ROUNDS_MAX;
+        while !is_ready(port)? {
+            left -= 1;
+            if left == 0 {
+                return Err("PostgreSQL listens and lets nobody in".into());
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
         Ok(Self { service, port, _dir: None })
     }
 
@@ -83,6 +96,13 @@ impl PrivatePostgres {
     pub fn process(&self) -> u32 {
         self.service.process()
     }
+}
+
+fn is_ready(port: u16) -> Result<bool, Failure> {
+    let program = find_program("pg_isready").unwrap_or("pg_isready".into());
+    let mut ask = Command::new(program);
+    ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+    Ok(ask.status()?.success())
 }
 
 /// The server does not run as root.
