@@ -216,14 +216,14 @@ BEGIN
     RETURN all_picks;
 END $$;
 
--- How long until the next timer of a queue, in microseconds; null if it has none.
-CREATE FUNCTION next_due(p_queue bigint) RETURNS bigint
+-- How long until the next timer of a queue, in microseconds; null if it has none. p_from: as of `advance`.
+CREATE FUNCTION next_due(p_queue bigint, p_from timestamptz) RETURNS bigint
 LANGUAGE sql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
     SELECT greatest(0, ceil(extract(epoch FROM min(until) - clock_timestamp()) * 1000000))::bigint
-      FROM tasks WHERE queue_id = p_queue AND until IS NOT NULL
+      FROM tasks WHERE queue_id = p_queue AND until > coalesce(p_from, '-infinity')
 $$;
 
 -- For each priority the transaction before which nothing is available any more, as far as this

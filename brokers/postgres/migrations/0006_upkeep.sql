@@ -4,7 +4,9 @@
 --            those of queues that nobody receives from.
 
 -- Does what is due in every queue, counts anew, and forgets what is over. Returns false if another is at it.
-CREATE FUNCTION upkeep() RETURNS boolean
+--
+-- p_is_whole: looks at all timers, not only at those of the last ten seconds.
+CREATE FUNCTION upkeep(p_is_whole boolean) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 AS $$
@@ -28,7 +30,7 @@ BEGIN
     DELETE FROM bases AS b WHERE b.n < (SELECT max(l.n) FROM bases AS l WHERE l.queue_id = b.queue_id);
     now := clock_timestamp();
     FOR q IN SELECT k.id FROM queues AS k LOOP
-        PERFORM advance(q.id, NULL, true);
+        PERFORM advance(q.id, CASE WHEN NOT p_is_whole THEN now - interval '10 seconds' END, true);
     END LOOP;
     DELETE FROM dedup AS d USING (SELECT e.queue_id, e.key FROM dedup AS e WHERE e.until <= now
                                    LIMIT 1000 FOR UPDATE SKIP LOCKED) AS o

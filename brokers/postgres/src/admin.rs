@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use tidegate_core::{
-    Admin, Capacity, DeadFilter, Error, ErrorKind, Operation, Ordering, QueueName, QueueSpec, Result,
+    Admin, Capacity, DeadFilter, Error, ErrorKind, Operation, Ordering, QueueName, QueueSpec,
+    Result,
 };
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Transaction};
@@ -57,7 +58,9 @@ impl<'a> Change<'a> {
         let conflict = |why: String| Err(Error::new(ErrorKind::Conflict, self.operation, why));
         match self.spec(name).map(|found| &found.dead_letters.queue) {
             Some(Some(_)) => {
-                return conflict(format!("{name:?} has a dead-letter queue itself and can't be one"));
+                return conflict(format!(
+                    "{name:?} has a dead-letter queue itself and can't be one"
+                ));
             }
             Some(None) => {}
             None => {
@@ -121,7 +124,8 @@ impl Columns {
             revision: _,
         } = spec;
         let json = serde_json::to_string(spec);
-        let json = json.map_err(|error| Error::new(ErrorKind::Invalid, operation, error.to_string()))?;
+        let json =
+            json.map_err(|error| Error::new(ErrorKind::Invalid, operation, error.to_string()))?;
         Ok(Self {
             name: name.as_str().to_owned(),
             spec: json,
@@ -210,7 +214,9 @@ async fn update(postgres: &Postgres, spec: &QueueSpec) -> Result<QueueSpec> {
     let updated = QueueSpec { revision: spec.revision + 1, ..spec.clone() };
     let columns = Columns::of(&updated, ADMINISTER)?;
     let rows = change.query(&server.statements.change_queue, &columns.to_change()).await?;
-    if let Some(row) = rows.first().filter(|_| updated.retention.is_some() && old.retention.is_none()) {
+    if let Some(row) =
+        rows.first().filter(|_| updated.retention.is_some() && old.retention.is_none())
+    {
         let id: i64 = field(row, 0, ADMINISTER)?;
         change.query(&server.statements.start_aging, &[(&id, ID)]).await?;
     }
@@ -224,7 +230,8 @@ async fn delete(postgres: &Postgres, name: &QueueName) -> Result<()> {
     let mut connection = server.connection(ADMINISTER).await?;
     let change = Change::begin(server, &mut connection, ADMINISTER).await?;
     if let Some(user) = change.user_of(name) {
-        let why = format!("it is the dead-letter queue of {:?}; change that queue first", user.name);
+        let why =
+            format!("it is the dead-letter queue of {:?}; change that queue first", user.name);
         return Err(Error::new(ErrorKind::Conflict, ADMINISTER, why));
     }
     change.query(&server.statements.remove_queue, &[(&queue.id, ID)]).await?;

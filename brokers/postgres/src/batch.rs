@@ -68,7 +68,11 @@ impl<'a> Batch<'a> {
     }
 
     /// The parameters of the statement `enqueue`.
-    pub(crate) fn parameters<'p>(&'p self, queue: &'p i64, admission: &'p i16) -> [Parameter<'p>; 11] {
+    pub(crate) fn parameters<'p>(
+        &'p self,
+        queue: &'p i64,
+        admission: &'p i16,
+    ) -> [Parameter<'p>; 11] {
         [
             (queue, Type::INT8),
             (admission, Type::INT2),

@@ -47,9 +47,12 @@ impl ServerClock {
 
 impl Clock for ServerClock {
     fn now(&self) -> Timestamp {
-        let micros = self.inner.at_origin.load(Ordering::Relaxed).saturating_add(self.elapsed_micros());
+        let micros =
+            self.inner.at_origin.load(Ordering::Relaxed).saturating_add(self.elapsed_micros());
         let millis = u64::try_from(micros / 1_000).unwrap_or(0);
-        Timestamp::from_millis(self.inner.last_millis.fetch_max(millis, Ordering::Relaxed).max(millis))
+        Timestamp::from_millis(
+            self.inner.last_millis.fetch_max(millis, Ordering::Relaxed).max(millis),
+        )
     }
 
     fn sleep_until(&self, until: Timestamp) -> Sleep {

@@ -91,7 +91,8 @@ impl Config {
     }
 
     fn read(url: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let url = Url::parse(url).map_err(|error| invalid(format!("it cannot be read: {error}")))?;
+        let url =
+            Url::parse(url).map_err(|error| invalid(format!("it cannot be read: {error}")))?;
         let part = |text: &str| percent_decoded(text).filter(|text| !text.is_empty());
         let user = part(url.username()).or_else(|| env("PGUSER")).or_else(|| env("USER"));
         let user = user.unwrap_or_else(|| "postgres".into());
@@ -186,7 +187,9 @@ fn duration(name: &str, value: &str) -> Result<Duration> {
     match (amount, value.get(digits.len()..)) {
         (Some(amount), Some("ms")) => Ok(Duration::from_millis(amount)),
         (Some(amount), Some("s")) => Ok(Duration::from_secs(amount)),
-        _ => Err(invalid(format!("{name} is {value:?}; write a time above zero as `50ms` or `2s`"))),
+        _ => {
+            Err(invalid(format!("{name} is {value:?}; write a time above zero as `50ms` or `2s`")))
+        }
     }
 }
 
@@ -210,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_url_says_where_and_how() {
-        let config = read("postgres://ann:p%40ss+@db.example:6432/shop?schema=q&poll=50ms").unwrap();
+        let config =
+            read("postgres://ann:p%40ss+@db.example:6432/shop?schema=q&poll=50ms").unwrap();
         assert_eq!((config.host.as_str(), config.port), ("db.example", 6432));
         assert_eq!((config.user.as_str(), config.database.as_str()), ("ann", "shop"));
         assert_eq!(config.password.as_deref(), Some("p@ss+"));

@@ -151,7 +151,11 @@ impl Postgres {
         error
     }
 
-    async fn enqueue_all(&self, name: &QueueName, tasks: &[&NewTask]) -> Result<Vec<Result<Enqueued>>> {
+    async fn enqueue_all(
+        &self,
+        name: &QueueName,
+        tasks: &[&NewTask],
+    ) -> Result<Vec<Result<Enqueued>>> {
         let mut outcomes = Vec::with_capacity(tasks.len());
         for call in batch::in_calls(tasks) {
             outcomes.extend(self.enqueue_call(name, &call).await?);
@@ -159,7 +163,11 @@ impl Postgres {
         Ok(outcomes)
     }
 
-    async fn enqueue_call(&self, name: &QueueName, tasks: &[&NewTask]) -> Result<Vec<Result<Enqueued>>> {
+    async fn enqueue_call(
+        &self,
+        name: &QueueName,
+        tasks: &[&NewTask],
+    ) -> Result<Vec<Result<Enqueued>>> {
         const ENQUEUE: Operation = Operation::Enqueue;
         let server = &self.inner.server;
         let batch = Batch::new(tasks.iter().copied());

@@ -66,7 +66,8 @@ pub(crate) async fn send_notices(inner: Arc<Inner>) {
     let Inner { server, events, .. } = &*inner;
     loop {
         events.poked.notified().await;
-        let told = std::mem::take(&mut *events.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let told =
+            std::mem::take(&mut *events.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let schema = &server.statements.schema;
         let told = told.iter().map(|(id, count)| notice(schema, *id, *count, events.instance));
         let told: Vec<String> = told.collect();

@@ -24,7 +24,9 @@ pub(crate) async fn listen(inner: Arc<Inner>) {
     loop {
         match connection(&inner).await {
             Ok(()) => pause = AGAIN_FIRST,
-            Err(error) => tracing::debug!(%error, "nobody tells of new tasks; receives look by themselves"),
+            Err(error) => {
+                tracing::debug!(%error, "nobody tells of new tasks; receives look by themselves")
+            }
         }
         // WHY: spread, so that the clients of a server that comes back do not come all at once.
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -47,7 +49,11 @@ async fn connection(inner: &Arc<Inner>) -> Result<()> {
     }
 }
 
-async fn heard<S, T>(inner: &Arc<Inner>, client: Client, mut connection: Connection<S, T>) -> Result<()>
+async fn heard<S, T>(
+    inner: &Arc<Inner>,
+    client: Client,
+    mut connection: Connection<S, T>,
+) -> Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -65,7 +71,8 @@ where
         while let Some(message) = messages.next().await {
             if let AsyncMessage::Notification(notice) = message.map_err(failed)? {
                 let (schema, events) = (&inner.server.statements.schema, &inner.events);
-                if let Some((queue, count)) = read_notice(notice.payload(), schema, events.instance) {
+                if let Some((queue, count)) = read_notice(notice.payload(), schema, events.instance)
+                {
                     inner.queues.wake(queue, count);
                 }
             }

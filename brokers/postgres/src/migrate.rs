@@ -1,8 +1,8 @@
 //! Bringing the schema up to date: once, whoever comes first.
 
 use tidegate_core::{Error, ErrorKind, Operation, Result};
-use tokio_postgres::{Client, Transaction};
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Transaction};
 
 use crate::rows::field;
 use crate::server::Server;
@@ -56,18 +56,22 @@ pub(crate) async fn run(server: &Server) -> Result<()> {
     const OPEN: Operation = Operation::Open;
     let mut connection = server.connection(OPEN).await?;
     let client: &mut Client = &mut connection;
-    let step = client.transaction().await.map_err(|error| server.failed(OPEN, error))?;
-    if version(server, &step).await? == Some(newest()) {
+    let failed = |error| server.failed(OPEN, error);
+    let look = client.transaction().await.map_err(failed)?;
+    if version(server, &look).await? == Some(newest()) {
         return Ok(());
     }
+    look.rollback().await.map_err(failed)?;
     if !server.config.migrates {
         let why = format!("the schema {} is not that of this program", server.statements.schema);
         let why = format!("{why}; bring it up to date, or leave `migrate=off` out");
         return Err(Error::new(ErrorKind::Format, OPEN, why).about(server.config.to_string()));
     }
-    let done = bring_up(server, &step).await;
-    done?;
-    step.commit().await.map_err(|error| server.failed(OPEN, error))
+    // WHY: a transaction of its own, whose first statement waits for the lock: what it knew of the schema
+    // before would not be looked up again.
+    let step = client.transaction().await.map_err(failed)?;
+    bring_up(server, &step).await?;
+    step.commit().await.map_err(failed)
 }
 
 async fn bring_up(server: &Server, step: &Transaction<'_>) -> Result<()> {
@@ -77,14 +81,17 @@ async fn bring_up(server: &Server, step: &Transaction<'_>) -> Result<()> {
     step.query_typed(lock, &[(schema, Type::TEXT)]).await.map_err(failed)?;
     let from = version(server, step).await?;
     if from.is_none() {
-        let exists = "SELECT to_regnamespace($1) IS NOT NULL";
-        let rows = step.query_typed(exists, &[(schema, Type::TEXT)]).await.map_err(failed)?;
+        let exists = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)";
+        let name = &server.config.schema;
+        let rows = step.query_typed(exists, &[(name, Type::TEXT)]).await.map_err(failed)?;
         let exists = rows.first().map(|row| field(row, 0, Operation::Open)).transpose()?;
         if exists != Some(true) {
             step.batch_execute(&format!("CREATE SCHEMA {schema}")).await.map_err(failed)?;
         }
     }
-    step.batch_execute(&format!("SET LOCAL search_path TO {schema}; {TABLE}")).await.map_err(failed)?;
+    step.batch_execute(&format!("SET LOCAL search_path TO {schema}; {TABLE}"))
+        .await
+        .map_err(failed)?;
     for Migration { version, name, sql } in STEPS.iter().filter(|s| s.version > from.unwrap_or(0)) {
         tracing::info!(version, name, schema, "the schema is brought up to date");
         step.batch_execute(sql).await.map_err(failed)?;
@@ -104,13 +111,14 @@ async fn version(server: &Server, step: &Transaction<'_>) -> Result<Option<i32>>
     const OPEN: Operation = Operation::Open;
     let failed = |error| server.failed(OPEN, error);
     let schema = &server.statements.schema;
-    let table = format!("{schema}.migrations");
-    let exists = "SELECT to_regclass($1) IS NOT NULL";
-    let rows = step.query_typed(exists, &[(&table, Type::TEXT)]).await.map_err(failed)?;
+    let exists = "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                   WHERE n.nspname = $1 AND c.relname = 'migrations')";
+    let name = &server.config.schema;
+    let rows = step.query_typed(exists, &[(name, Type::TEXT)]).await.map_err(failed)?;
     if rows.first().map(|row| field(row, 0, OPEN)).transpose()? != Some(true) {
         return Ok(None);
     }
-    let rows = step.query_typed(&format!("SELECT max(version) FROM {table}"), &[]).await;
+    let rows = step.query_typed(&format!("SELECT max(version) FROM {schema}.migrations"), &[]).await;
     let found = rows.map_err(failed)?;
     let found: Option<i32> = found.first().map(|row| field(row, 0, OPEN)).transpose()?.flatten();
     match found {

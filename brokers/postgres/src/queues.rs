@@ -110,7 +110,9 @@ impl Queue {
             return Ok(());
         }
         let add = &server.statements.add_priority;
-        server.call(Operation::Enqueue, add, &[(&self.id, Type::INT8), (&new, Type::INT2_ARRAY)]).await?;
+        server
+            .call(Operation::Enqueue, add, &[(&self.id, Type::INT8), (&new, Type::INT2_ARRAY)])
+            .await?;
         lock(&self.priorities).extend(new);
         Ok(())
     }

@@ -3,7 +3,8 @@
 use std::time::SystemTime;
 
 use tidegate_core::{
-    Bytes, DeadLetter, Lease, Operation, QueueName, QueueSpec, Result, State, Task, TaskId, TaskView,
+    Bytes, DeadLetter, Lease, Operation, QueueName, QueueSpec, Result, State, Task, TaskId,
+    TaskView,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
@@ -74,7 +75,11 @@ fn task(row: &Row, queue: &QueueName, spec: &QueueSpec, doing: Operation) -> Res
         queue: queue.clone(),
         kind: field::<String>(row, 5, doing)?.into(),
         payload: Bytes::copy_from_slice(field(row, 11, doing)?),
-        headers: headers.map(serde_json::from_str).transpose().map_err(unreadable)?.unwrap_or_default(),
+        headers: headers
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(unreadable)?
+            .unwrap_or_default(),
         priority: u8::try_from(priority).unwrap_or(u8::MAX),
         partition: spec.router.route(key.as_deref(), sequence, spec.partitions),
         ordering_key: key,

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
 use tidegate_core::{Operation, Result};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{NoTls, Row};
 
@@ -16,6 +17,11 @@ use crate::tls;
 /// A parameter and its type. Given with every call, so that nothing is prepared: a statement needs no
 /// session of its own, and goes through a pooler.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// What the server says of a row that was moved to another slot meanwhile.
+const MOVED: SqlState = SqlState::T_R_SERIALIZATION_FAILURE;
+/// How often a call may meet that. Rows are moved once in seconds.
+const MOVED_MAX: u32 = 3;
 
 /// The server at one URL.
 pub(crate) struct Server {
@@ -35,7 +41,8 @@ impl Server {
         };
         let timeout = Some(config.connect_timeout);
         let builder = Pool::builder(manager).max_size(config.connections);
-        let builder = builder.timeouts(Timeouts { wait: timeout, create: timeout, recycle: timeout });
+        let builder =
+            builder.timeouts(Timeouts { wait: timeout, create: timeout, recycle: timeout });
         let pool = builder.runtime(Runtime::Tokio1).build();
         let pool = pool.map_err(|error| {
             let why = format!("no connections can be kept: {error}");
@@ -61,8 +68,15 @@ impl Server {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let connection = self.connection(operation).await?;
-        let rows = connection.query_typed(statement, parameters).await;
-        rows.map_err(|error| self.failed(operation, error))
+        let mut left = MOVED_MAX;
+        loop {
+            match connection.query_typed(statement, parameters).await {
+                Ok(rows) => return Ok(rows),
+                // WHY: the upkeep has moved a row on its way to it. The server has undone all of the call.
+                Err(error) if error.code() == Some(&MOVED) && left > 0 => left -= 1,
+                Err(error) => return Err(self.failed(operation, error)),
+            }
+        }
     }
 
     pub(crate) fn failed(
@@ -110,7 +124,9 @@ impl Server {
 pub(crate) fn client_config(config: &Config) -> tokio_postgres::Config {
     let mut client = tokio_postgres::Config::new();
     client.host(&config.host).port(config.port).user(&config.user).dbname(&config.database);
-    client.application_name(format!("tidegate {}", config.schema)).connect_timeout(config.connect_timeout);
+    client
+        .application_name(format!("tidegate {}", config.schema))
+        .connect_timeout(config.connect_timeout);
     if let Some(password) = &config.password {
         client.password(password);
     }

@@ -137,7 +137,10 @@ impl PostgresSession {
     /// How long a waiting receive may sleep.
     async fn until_next_look(&self, queue: &Queue) -> Result<Duration> {
         let server = &self.postgres.inner.server;
-        let rows = self.call(Operation::Receive, &server.statements.next_due, &[(&queue.id, ID)]).await?;
+        let reached = queue.reached(self.postgres.inner.watch.now());
+        let parameters: [Parameter<'_>; 2] =
+            [(&queue.id, ID), (&reached.timers, Type::TIMESTAMPTZ)];
+        let rows = self.call(Operation::Receive, &server.statements.next_due, &parameters).await?;
         let due: Option<i64> = match rows.first() {
             Some(row) => field(row, 0, Operation::Receive)?,
             None => None,

@@ -41,7 +41,8 @@ impl Statements {
         let schema = format!("\"{schema}\"");
         let in_schema = |text: &str| text.replace("{schema}", &schema);
         let view = |call: &str| {
-            in_schema(include_str!("../sql/view.sql")).replace("{call}", &format!("{schema}.{call}"))
+            in_schema(include_str!("../sql/view.sql"))
+                .replace("{call}", &format!("{schema}.{call}"))
         };
         Self {
             enqueue: in_schema(
@@ -50,8 +51,10 @@ impl Statements {
             ),
             add_priority: in_schema(include_str!("../sql/add_priority.sql")),
             claim: in_schema(include_str!("../sql/claim.sql")),
-            next_due: in_schema("SELECT {schema}.next_due($1)"),
-            horizon: in_schema("SELECT priorities, lows, open FROM {schema}.horizon($1, $2, $3, $4)"),
+            next_due: in_schema("SELECT {schema}.next_due($1, $2)"),
+            horizon: in_schema(
+                "SELECT priorities, lows, open FROM {schema}.horizon($1, $2, $3, $4)",
+            ),
             settle: in_schema(
                 "SELECT outcome, state, woken FROM {schema}.settle($1, $2, $3, $4, $5, $6)",
             ),
@@ -81,7 +84,7 @@ impl Statements {
             list: view("list($1, $2, $3, $4)"),
             find: view("find($1, $2)"),
             dead: view("dead($1, $2, $3)"),
-            upkeep: in_schema("SELECT {schema}.upkeep()"),
+            upkeep: in_schema("SELECT {schema}.upkeep($1)"),
             park: in_schema("SELECT {schema}.park($1)"),
             rotate: in_schema("SELECT {schema}.rotate($1)"),
             schema,

@@ -16,7 +16,8 @@ use crate::config::{Config, SslMode};
 pub(crate) fn connector(config: &Config) -> Result<MakeRustlsConnect> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
-    let builder = builder.with_safe_default_protocol_versions().map_err(|e| unusable(&e.to_string()))?;
+    let builder =
+        builder.with_safe_default_protocol_versions().map_err(|e| unusable(&e.to_string()))?;
     let is_checked = config.ssl_mode == SslMode::VerifyFull || config.root_cert.is_some();
     let client = if is_checked {
         builder.with_root_certificates(roots(config)?).with_no_client_auth()
@@ -42,7 +43,9 @@ fn roots(config: &Config) -> Result<RootCertStore> {
         }
     }
     if roots.is_empty() {
-        return Err(unusable("there is no certificate of an authority; name one with `sslrootcert`"));
+        return Err(unusable(
+            "there is no certificate of an authority; name one with `sslrootcert`",
+        ));
     }
     Ok(roots)
 }

@@ -110,7 +110,8 @@ impl Postgres {
         }
         let mut settled = vec![None; tokens.len()];
         for (queue, places) in by_queue {
-            let ours: Vec<Fenced> = places.iter().filter_map(|place| fenced.get(*place)).copied().collect();
+            let ours: Vec<Fenced> =
+                places.iter().filter_map(|place| fenced.get(*place)).copied().collect();
             let verdicts = ours.iter().map(|_| &Verdict::Complete);
             let (outcomes, _) = self.settle_in(transaction, queue, &ours, verdicts).await?;
             for (place, outcome) in places.into_iter().zip(outcomes) {
@@ -256,7 +257,7 @@ impl Postgres {
         }
         let following = following?;
         let mut enqueued = vec![None; follow_ups.len()];
-        for (_, (to, tasks)) in &following {
+        for (to, tasks) in following.values() {
             let new: Vec<&NewTask> = tasks.iter().map(|(_, task)| *task).collect();
             let alone = self.enqueue_part(&step, to, &new, Admission::Alone, SETTLE).await?;
             for ((place, _), outcome) in tasks.iter().zip(alone) {

@@ -13,6 +13,8 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Rounds between two looks at the slots, and between two questions for the time.
 const ROUNDS_TO_ROTATE: u64 = 5;
 const ROUNDS_TO_ASK_TIME: u64 = 60;
+/// Rounds between two looks at all timers, for a step of the server's clock.
+const ROUNDS_TO_BEGIN: u64 = 30;
 /// Sequences of a turn of one slot: about what is dead at most while vacuum is kept from it.
 const TURN: i64 = 100_000;
 /// Most tasks that are moved out of an old slot at once.
@@ -22,7 +24,10 @@ pub(crate) async fn keep_up(inner: Arc<Inner>) {
     for round in 1_u64.. {
         tokio::time::sleep(EVERY.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
         let Inner { server, .. } = &*inner;
-        let mut done = server.call(Operation::Administer, &server.statements.upkeep, &[]).await.map(drop);
+        let is_whole = round % ROUNDS_TO_BEGIN == 1;
+        let whole = [(&is_whole as _, Type::BOOL)];
+        let done = server.call(Operation::Administer, &server.statements.upkeep, &whole).await;
+        let mut done = done.map(drop);
         if round % ROUNDS_TO_ROTATE == 0 {
             done = done.and(rotate(&inner).await);
         }

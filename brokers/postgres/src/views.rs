@@ -103,12 +103,8 @@ impl Inspect for Postgres {
         let state = state.map(rows::state_number);
         let after = after.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
         let limit = i64::try_from(*limit).unwrap_or(i64::MAX);
-        let parameters: [Parameter<'_>; 4] = [
-            (&known.id, ID),
-            (&state, Type::INT2),
-            (&after, Type::INT8),
-            (&limit, Type::INT8),
-        ];
+        let parameters: [Parameter<'_>; 4] =
+            [(&known.id, ID), (&state, Type::INT2), (&after, Type::INT8), (&limit, Type::INT8)];
         self.views(queue, &self.inner.server.statements.list, &parameters).await
     }
 

@@ -82,12 +82,15 @@ impl Stage for PostgresStage {
 
     /// Kills every connection of this stage in mid-life and opens the broker anew.
     async fn restart(&self) -> Option<Broker> {
-        let (client, connection) =
-            tidegate_postgres::tokio_postgres::connect(&self.admin, tidegate_postgres::tokio_postgres::NoTls)
-                .await
-                .unwrap();
+        let (client, connection) = tidegate_postgres::tokio_postgres::connect(
+            &self.admin,
+            tidegate_postgres::tokio_postgres::NoTls,
+        )
+        .await
+        .unwrap();
         let connection = tokio::spawn(connection);
-        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        let kill =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
         client.query(kill, &[&format!("tidegate {}", self.schema)]).await.unwrap();
         connection.abort();
         let again = tidegate_postgres::connect(&self.url).await.unwrap();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tidegate_core::{
-    Capacity, ErrorKind, NewTask, Ordering, QueueSpec, ReceiveOptions, SessionOptions, Settled, State,
+    Capacity, ErrorKind, NewTask, Ordering, QueueSpec, ReceiveOptions, SessionOptions, Settled,
+    State,
 };
 use tidegate_postgres::Postgres;
 use tidegate_postgres::tokio_postgres::IsolationLevel;
@@ -14,7 +15,7 @@ async fn live(postgres: &Postgres) -> u64 {
     postgres.broker().inspect().unwrap().stats(&queue("mail")).await.unwrap().live()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_is_there_when_its_transaction_commits_and_wakes_who_waits() {
     let Some(stage) = stage() else { return };
     let postgres = stage.open("&poll=60s").await;
@@ -22,15 +23,18 @@ async fn a_task_is_there_when_its_transaction_commits_and_wakes_who_waits() {
     broker.declare(&spec("mail")).await.unwrap();
     let mut client = stage.client().await;
     let mut undone = client.transaction().await.unwrap();
-    let sent = postgres.enqueue_in(&mut undone, &queue("mail"), &[NewTask::new("k", "never")]).await;
+    let sent =
+        postgres.enqueue_in(&mut undone, &queue("mail"), &[NewTask::new("k", "never")]).await;
     assert!(sent.unwrap()[0].is_ok());
     undone.rollback().await.unwrap();
     assert_eq!(live(&postgres).await, 0);
 
+    stage.until_listening().await;
     let rx = broker.open(&queue("mail"), &SessionOptions::default()).await.unwrap();
     let waiting = tokio::spawn(async move {
         rx.receive(&ReceiveOptions::up_to(1).waiting(Duration::from_secs(30))).await.unwrap()
     });
+    stage.until_waiting().await;
     let mut step = client.transaction().await.unwrap();
     let sent = postgres.enqueue_in(&mut step, &queue("mail"), &[NewTask::new("k", "now")]).await;
     assert!(sent.unwrap()[0].is_ok());
@@ -120,7 +124,8 @@ async fn two_senders_of_one_key_commit_in_the_order_of_their_sequences() {
     });
     // It is seen to wait for the lock of the lane.
     let watcher = stage.client().await;
-    let waits = "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND application_name = $1";
+    let waits =
+        "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND application_name = $1";
     let name = format!("tidegate {}", stage.schema);
     let name = &name;
     let watcher = &watcher;

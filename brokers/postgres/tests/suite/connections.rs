@@ -42,21 +42,15 @@ async fn killed_connections_lose_nothing_and_the_next_call_works() {
     assert!(received >= sent, "{received} of {sent}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_receive_is_told_again_after_its_listener_was_killed() {
     let Some(stage) = stage() else { return };
     let broker = stage.open("&poll=60s").await.broker();
     broker.declare(&spec("mail")).await.unwrap();
     let other = stage.open("&listen=off").await.broker();
-    let listens = "SELECT FROM pg_stat_activity WHERE query = 'LISTEN tidegate' AND application_name = $1";
-    let name = format!("tidegate {}", stage.schema);
-    let client = stage.client().await;
-    let (client, name) = (&client, &name);
-    let is_heard =
-        || async move { !client.query(listens, &[name]).await.unwrap().is_empty() };
-    until("a listener", is_heard).await;
+    stage.until_listening().await;
     stage.kill_connections().await;
-    until("another listener", is_heard).await;
+    stage.until_listening().await;
     let rx = loop {
         if let Ok(rx) = broker.open(&queue("mail"), &SessionOptions::default()).await {
             break rx;
@@ -64,6 +58,7 @@ async fn a_waiting_receive_is_told_again_after_its_listener_was_killed() {
     };
     let options = ReceiveOptions::up_to(1).waiting(Duration::from_secs(50));
     let waiting = tokio::spawn(async move { rx.receive(&options).await });
+    stage.until_waiting().await;
     while other.enqueue_one(&queue("mail"), NewTask::new("k", "x")).await.is_err() {}
     assert_eq!(waiting.await.unwrap().unwrap().len(), 1);
 }

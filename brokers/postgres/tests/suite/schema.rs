@@ -45,7 +45,10 @@ async fn a_newer_schema_is_refused() {
     let Some(stage) = stage() else { return };
     tidegate_postgres::connect(&stage.url("")).await.unwrap();
     let client = stage.client().await;
-    client.batch_execute("INSERT INTO migrations (version, name) VALUES (999, 'new')").await.unwrap();
+    client
+        .batch_execute("INSERT INTO migrations (version, name) VALUES (999, 'new')")
+        .await
+        .unwrap();
     let refused = tidegate_postgres::connect(&stage.url("")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Format);
     assert!(refused.to_string().contains("999"), "{refused}");

@@ -50,9 +50,29 @@ impl TestStage {
         client
     }
 
+    /// Returns once a receive of this stage has looked and found nothing, and waits to be told.
+    pub(crate) async fn until_waiting(&self) {
+        let client = &self.client().await;
+        let looked = "SELECT FROM pg_stat_activity WHERE application_name = $1 AND state = 'idle'
+                          AND query LIKE '%next_due%'";
+        let name = &format!("tidegate {}", self.schema);
+        let looked = || async move { !client.query(looked, &[name]).await.unwrap().is_empty() };
+        until("a receive that waits", looked).await;
+    }
+
+    /// Returns once a broker of this stage is told of what others send.
+    pub(crate) async fn until_listening(&self) {
+        let client = &self.client().await;
+        let listens = "SELECT FROM pg_stat_activity WHERE application_name = $1 AND query = 'LISTEN tidegate'";
+        let name = &format!("tidegate {}", self.schema);
+        let listens = || async move { !client.query(listens, &[name]).await.unwrap().is_empty() };
+        until("a listener", listens).await;
+    }
+
     /// Kills the connections of this stage's brokers, and tells how many that were.
     pub(crate) async fn kill_connections(&self) -> usize {
-        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        let kill =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
         let name = format!("tidegate {}", self.schema);
         self.client().await.query(kill, &[&name]).await.unwrap().len()
     }
