@@ -1,9 +1,9 @@
 -- Input:     the tables of 0001.
 -- Output:    what the functions of the later migrations have in common: locks, the count of live
 --            tasks, lanes, and death.
--- Guarantee: locks are taken in one order by all: lanes by their numbers, then the gate of a queue,
---            then one of its turnstiles, then rows by their sequences. A claim and the housekeeping
---            take rows without waiting.
+-- Guarantee: locks are taken in one order by all: the queue against its removal, lanes by their numbers,
+--            the gate of a queue, one of its turnstiles, rows by their sequences. A claim and the
+--            upkeep take rows without waiting.
 
 -- The number space of this schema's advisory locks. Another schema may share it by chance, which
 -- makes locks wider and changes no result.
@@ -13,6 +13,13 @@ CREATE FUNCTION lock_space() RETURNS integer LANGUAGE sql STABLE AS
 -- The lock of a lane. 128 for each queue, so that a large batch cannot use up the server's locks.
 CREATE FUNCTION lane_lock(p_queue bigint, p_lane text) RETURNS integer LANGUAGE sql IMMUTABLE AS
     $$ SELECT ((p_queue % 8388608) * 128 + (hashtext(p_lane) & 127))::integer $$;
+
+-- Keeps queues from being removed until the transaction ends, so that no task is left in one that is gone.
+CREATE FUNCTION keep_queues(p_queues bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(lock_space() + 4, (u.id % 134217728)::integer)
+       FROM (SELECT DISTINCT id FROM unnest(p_queues) AS k (id) ORDER BY id) AS u;
+END $$;
 
 CREATE FUNCTION lock_lanes(p_locks integer[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

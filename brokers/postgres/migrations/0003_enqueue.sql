@@ -103,6 +103,7 @@ DECLARE
     added bigint;
 BEGIN
     PERFORM require_read_committed();
+    PERFORM keep_queues(ARRAY[p_queue]);
     SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
     IF NOT FOUND THEN
         RETURN;

@@ -222,7 +222,8 @@ LANGUAGE sql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off
 AS $$
-    SELECT greatest(0, ceil(extract(epoch FROM min(until) - clock_timestamp()) * 1000000))::bigint
+    SELECT CASE WHEN min(until) IS NOT NULL
+                THEN greatest(0, ceil(extract(epoch FROM min(until) - clock_timestamp()) * 1000000))::bigint END
       FROM tasks WHERE queue_id = p_queue AND until > coalesce(p_from, '-infinity')
 $$;
 

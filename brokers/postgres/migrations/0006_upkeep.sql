@@ -217,15 +217,17 @@ BEGIN
     RETURN moved;
 END $$;
 
--- Takes a queue away with all that is in it.
+-- Takes a queue away with all that is in it. Waits for those who are enqueueing to it.
 CREATE FUNCTION remove_queue(p_queue bigint) RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(lock_space() + 4, (p_queue % 134217728)::integer);
     DELETE FROM queues WHERE id = p_queue;
     DELETE FROM tasks WHERE queue_id = p_queue;
     DELETE FROM dedup WHERE queue_id = p_queue;
     DELETE FROM priorities WHERE queue_id = p_queue;
     DELETE FROM bases WHERE queue_id = p_queue;
     DELETE FROM changes WHERE queue_id = p_queue;
-$$;
+END $$;

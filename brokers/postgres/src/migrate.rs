@@ -111,14 +111,16 @@ async fn version(server: &Server, step: &Transaction<'_>) -> Result<Option<i32>>
     const OPEN: Operation = Operation::Open;
     let failed = |error| server.failed(OPEN, error);
     let schema = &server.statements.schema;
-    let exists = "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    let exists =
+        "SELECT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
                    WHERE n.nspname = $1 AND c.relname = 'migrations')";
     let name = &server.config.schema;
     let rows = step.query_typed(exists, &[(name, Type::TEXT)]).await.map_err(failed)?;
     if rows.first().map(|row| field(row, 0, OPEN)).transpose()? != Some(true) {
         return Ok(None);
     }
-    let rows = step.query_typed(&format!("SELECT max(version) FROM {schema}.migrations"), &[]).await;
+    let rows =
+        step.query_typed(&format!("SELECT max(version) FROM {schema}.migrations"), &[]).await;
     let found = rows.map_err(failed)?;
     let found: Option<i32> = found.first().map(|row| field(row, 0, OPEN)).transpose()?.flatten();
     match found {

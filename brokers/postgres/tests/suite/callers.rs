@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_core::{
     Capacity, ErrorKind, NewTask, Ordering, QueueSpec, ReceiveOptions, SessionOptions, Settled,
-    State,
+    State, Unique,
 };
 use tidegate_postgres::Postgres;
 use tidegate_postgres::tokio_postgres::IsolationLevel;
@@ -144,6 +144,38 @@ async fn two_senders_of_one_key_commit_in_the_order_of_their_sequences() {
         assert_eq!(&*leases[0].task.payload, expected.as_bytes());
         let _done = rx.complete(&leases[0]).await.unwrap();
     }
+}
+
+/// A batch takes its dedup keys in their order, so it holds none that a transaction needs which it waits for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_of_the_same_dedup_keys_do_not_wait_for_each_other() {
+    let Some(stage) = stage() else { return };
+    let postgres = stage.open("").await;
+    let broker = postgres.broker();
+    broker.declare(&spec("mail")).await.unwrap();
+    let unique = |key: &str| NewTask::new("k", "x").dedup(key, Unique::UntilDone);
+    let mut client = stage.client().await;
+    let mut step = client.transaction().await.unwrap();
+    let sent = postgres.enqueue_in(&mut step, &queue("mail"), &[unique("a")]).await.unwrap();
+    assert!(!sent[0].as_ref().unwrap().deduplicated);
+    let backwards = [unique("b"), unique("a")];
+    let other = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.enqueue(&queue("mail"), &backwards).await.unwrap() }
+    });
+    let watcher = &stage.client().await;
+    let waits =
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = $1";
+    let name = &format!("tidegate {}", stage.schema);
+    super::stage::until("the other sender waits", || async move {
+        watcher.query(waits, &[name]).await.unwrap().len() == 1
+    })
+    .await;
+    let sent = postgres.enqueue_in(&mut step, &queue("mail"), &[unique("b")]).await.unwrap();
+    assert!(!sent[0].as_ref().unwrap().deduplicated);
+    step.commit().await.unwrap();
+    let outcomes = other.await.unwrap();
+    assert!(outcomes.into_iter().all(|outcome| outcome.unwrap().deduplicated));
 }
 
 /// A transaction that began before others and commits after them is not passed over by claims that have

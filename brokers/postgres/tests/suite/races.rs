@@ -189,3 +189,50 @@ async fn send_unique(broker: Broker, sender: usize) -> Vec<(String, tidegate_cor
     }
     answers
 }
+
+/// What the turnstiles promise, without luck: sixteen senders whose transactions are open, and one more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turnstile_lets_one_sender_through_with_a_share() {
+    let Some(stage) = stage() else { return };
+    let broker = stage.open("").await.broker();
+    let spec = QueueSpec { capacity: Capacity::Bounded(128), ..spec("mail") };
+    broker.declare(&spec).await.unwrap();
+    let tasks: Vec<NewTask> = (0..96).map(|_| NewTask::new("k", "x")).collect();
+    broker.enqueue(&spec.name, &tasks).await.unwrap();
+    let enqueue = |count: usize| {
+        format!(
+            "SELECT outcome FROM enqueue((SELECT id FROM queues), 0::smallint,
+                 ARRAY(SELECT gen_random_uuid() FROM generate_series(1, {count})),
+                 array_fill('k'::text, ARRAY[{count}]), array_fill('x'::bytea, ARRAY[{count}]),
+                 array_fill(NULL::text, ARRAY[{count}]), array_fill(0::bigint, ARRAY[{count}]),
+                 array_fill(0::smallint, ARRAY[{count}]), array_fill(NULL::text, ARRAY[{count}]),
+                 array_fill(NULL::text, ARRAY[{count}]), array_fill(NULL::bigint, ARRAY[{count}]))"
+        )
+    };
+    const DONE: i16 = 0;
+    const ASK_ALONE: i16 = 3;
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let client = stage.client().await;
+        client.batch_execute("BEGIN").await.unwrap();
+        let more: i16 =
+            client.query_one(&format!("{} LIMIT 1", enqueue(3)), &[]).await.unwrap().get(0);
+        assert_eq!(more, ASK_ALONE, "a share is 2 of 128");
+        client.batch_execute("ROLLBACK; BEGIN").await.unwrap();
+        for row in client.query(&enqueue(2), &[]).await.unwrap() {
+            assert_eq!(row.get::<_, i16>(0), DONE);
+        }
+        clients.push(client);
+    }
+    let one_more = stage.client().await;
+    one_more.batch_execute("SET lock_timeout = '200ms'").await.unwrap();
+    let waits = one_more.query(&enqueue(1), &[]).await.unwrap_err();
+    assert!(waits.to_string().contains("db error"), "{waits}");
+    for client in &clients {
+        client.batch_execute("COMMIT").await.unwrap();
+    }
+    let more: i16 = one_more.query_one(&enqueue(1), &[]).await.unwrap().get(0);
+    assert_eq!(more, ASK_ALONE);
+    let stats = broker.inspect().unwrap().stats(&spec.name).await.unwrap();
+    assert_eq!(stats.live(), 128);
+}
