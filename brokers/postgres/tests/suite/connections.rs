@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate_core::limits::WAIT_MAX;
 use tidegate_core::{ErrorKind, NewTask, ReceiveOptions, SessionOptions};
 
 use super::stage::{queue, spec, stage, until};
@@ -56,11 +57,12 @@ async fn a_waiting_receive_is_told_again_after_its_listener_was_killed() {
             break rx;
         }
     };
-    let options = ReceiveOptions::up_to(1).waiting(Duration::from_secs(50));
+    let options = ReceiveOptions::up_to(1).waiting(WAIT_MAX);
     let waiting = tokio::spawn(async move { rx.receive(&options).await });
     stage.until_waiting().await;
     while other.enqueue_one(&queue("mail"), NewTask::new("k", "x")).await.is_err() {}
-    assert_eq!(waiting.await.unwrap().unwrap().len(), 1);
+    let woken = tokio::time::timeout(WAIT_MAX / 2, waiting).await.expect("nobody was told");
+    assert_eq!(woken.unwrap().unwrap().len(), 1);
 }
 
 #[tokio::test]
