@@ -5,14 +5,15 @@ pub mod postgres;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Why a server is not there.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Failure>;
 
-/// How long a server may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a server is looked at until it answers, and how many times.
+const ROUND: Duration = Duration::from_millis(20);
+const ROUNDS_MAX: u32 = 3_000;
 
 /// A server that runs. Dropping it ends it and whatever it started.
 #[derive(Debug)]
@@ -31,15 +32,16 @@ impl Service {
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("{name} did not start: {error}"))?;
         let mut service = Self { child };
-        let started = Instant::now();
+        let mut left = ROUNDS_MAX;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(status) = service.child.try_wait()? {
                 return Err(format!("{name} ended at once: {status}").into());
             }
-            if started.elapsed() > PATIENCE {
+            left -= 1;
+            if left == 0 {
                 return Err(format!("{name} does not listen on port {port}").into());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(ROUND).await;
         }
         Ok(service)
     }
