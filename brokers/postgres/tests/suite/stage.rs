@@ -1,7 +1,7 @@
 //! A server for all tests of this program, and a schema for each.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tidegate_conformance::services::postgres::PrivatePostgres;
@@ -11,17 +11,17 @@ use tidegate_postgres::{Config, Postgres};
 
 /// A schema of its own on the server that all tests share.
 pub(crate) struct TestStage {
-    server: &'static PrivatePostgres,
+    server: Arc<PrivatePostgres>,
     pub(crate) schema: String,
 }
 
-static SERVER: OnceLock<Option<PrivatePostgres>> = OnceLock::new();
+/// INVARIANT: held by the stages alone, so that the server ends with the last of them.
+static SERVER: Mutex<Weak<PrivatePostgres>> = Mutex::new(Weak::new());
 
 /// A stage, or `None`, with a word about it, where there is no PostgreSQL.
 pub(crate) fn stage() -> Option<TestStage> {
     static STAGES: AtomicU64 = AtomicU64::new(0);
-    let started = || std::thread::spawn(|| PrivatePostgres::start().unwrap()).join().unwrap();
-    let Some(server) = SERVER.get_or_init(started) else {
+    let Some(server) = server() else {
         let is_required = std::env::var("CI").is_ok_and(|ci| ci == "true")
             || std::env::var("TIDEGATE_REQUIRE").is_ok_and(|names| names.contains("postgres"));
         assert!(!is_required, "PostgreSQL is required here and is not installed");
@@ -30,6 +30,19 @@ pub(crate) fn stage() -> Option<TestStage> {
     };
     let schema = format!("test_{}", STAGES.fetch_add(1, Ordering::Relaxed));
     Some(TestStage { server, schema })
+}
+
+/// The server that runs, or a new one.
+fn server() -> Option<Arc<PrivatePostgres>> {
+    let mut shared = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(running) = shared.upgrade() {
+        return Some(running);
+    }
+    // WHY: a thread of its own, because a test has a runtime and starting brings one too.
+    let start = || PrivatePostgres::start().unwrap().map(Arc::new);
+    let started = std::thread::spawn(start).join().unwrap()?;
+    *shared = Arc::downgrade(&started);
+    Some(started)
 }
 
 impl TestStage {
