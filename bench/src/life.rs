@@ -7,7 +7,7 @@ use tidegate_cli::bench::sample::{Latencies, Load, Quota, Sample, Stopwatch};
 use tokio::task::JoinSet;
 
 use crate::peer::{Client, Peer, Result};
-use crate::service::family;
+use tidegate_conformance::services::family;
 
 /// What was found, the server's part included.
 pub(crate) struct Measured {

@@ -7,7 +7,6 @@ mod peer;
 mod peers;
 mod plot;
 mod served;
-mod service;
 mod side_by_side;
 
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use crate::durability::Durability;
 use crate::life;
 use crate::peer::{Kind, Result};
 use crate::peers;
-use crate::service::find_program;
+use tidegate_conformance::services::find_program;
 
 /// What to measure.
 #[derive(Debug, Args)]

@@ -88,6 +88,7 @@ fn table() -> String {
         ("memory", cells(&tidegate_core::memory::capabilities())),
         ("embedded engine", cells(&tidegate_engine::capabilities())),
         ("redis", cells(&tidegate_redis::capabilities())),
+        ("postgres", cells(&tidegate_postgres::capabilities())),
         ("log (reference)", cells(&tidegate_conformance::log::capabilities())),
     ];
     let names = brokers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" | ");

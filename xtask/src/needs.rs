@@ -119,6 +119,16 @@ pub(crate) const FOR_REDIS: &[Need] = &[Need {
     install: Install::Debian("redis-server"),
     without: "the conformance suite on Redis",
 }];
+/// The server that the tests of the PostgreSQL adapter start.
+pub(crate) const FOR_POSTGRES: &[Need] = &[POSTGRESQL];
+
+/// One need of the tests and of the benchmarks.
+const POSTGRESQL: Need = Need {
+    name: "postgresql",
+    check: &["sh", "-c", "postgres --version || ls /usr/lib/postgresql/*/bin/postgres"],
+    install: Install::Debian("postgresql"),
+    without: "the tests of the PostgreSQL adapter and the row of PostgreSQL",
+};
 
 /// The queues that `bench peers` measures beside the engine. The names are those of its rows, as far
 /// as rows share a server.
@@ -141,12 +151,7 @@ pub(crate) const FOR_PEERS: &[Need] = &[
         install: Install::Debian("rabbitmq-server"),
         without: "the row of RabbitMQ",
     },
-    Need {
-        name: "postgresql",
-        check: &["sh", "-c", "postgres --version || ls /usr/lib/postgresql/*/bin/postgres"],
-        install: Install::Debian("postgresql"),
-        without: "the row of PostgreSQL",
-    },
+    POSTGRESQL,
     Need {
         name: "beanstalkd",
         check: &["beanstalkd", "-v"],

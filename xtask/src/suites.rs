@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::cargo::{self, Counts};
+use crate::needs::{self, FOR_POSTGRES, FOR_REDIS};
 
 /// How `conformance` is run.
 #[derive(Debug, Args)]
@@ -25,6 +26,8 @@ enum BrokerArg {
     Remote,
     /// Redis: each case on a server of its own
     Redis,
+    /// PostgreSQL, started privately
+    Postgres,
 }
 
 /// A test program that is a stage of its own.
@@ -36,18 +39,20 @@ pub(crate) enum Suite {
     Socket,
     Tcp,
     Redis,
+    Postgres,
     Teeth,
     Damage,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Memory,
         Self::Engine,
         Self::Log,
         Self::Socket,
         Self::Tcp,
         Self::Redis,
+        Self::Postgres,
         Self::Teeth,
         Self::Damage,
     ];
@@ -61,6 +66,7 @@ impl Suite {
             Self::Socket => ("tidegate-remote", "socket"),
             Self::Tcp => ("tidegate-remote", "tcp"),
             Self::Redis => ("tidegate-redis", "conformance"),
+            Self::Postgres => ("tidegate-postgres", "conformance"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
             Self::Damage => ("tidegate-engine", "damage"),
         }
@@ -97,7 +103,14 @@ pub(crate) fn conformance(args: &ConformanceArgs) -> Counts {
         BrokerArg::Log => &[Suite::Log],
         BrokerArg::Remote => &[Suite::Socket, Suite::Tcp],
         BrokerArg::Redis => &[Suite::Redis],
+        BrokerArg::Postgres => &[Suite::Postgres],
     };
+    // WHY: what is still missing then is told by the suite itself, as not configured.
+    match args.broker {
+        BrokerArg::Redis => drop(needs::provide(FOR_REDIS)),
+        BrokerArg::Postgres => drop(needs::provide(FOR_POSTGRES)),
+        _ => {}
+    }
     let filter = args.filter.as_deref();
     let ran = suites.iter().map(|suite| run(*suite, filter.as_slice()));
     ran.fold(Counts::default(), Counts::plus)

@@ -30,7 +30,7 @@ use tonic_prost::ProstCodec;
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use crate::service::{Service, free_port};
+use tidegate_conformance::services::{Service, free_port};
 
 pub(crate) const KIND: Kind = Kind {
     name: "bare grpc stream",

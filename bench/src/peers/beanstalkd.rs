@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use crate::service::{Service, free_port};
+use tidegate_conformance::services::{Service, free_port};
 
 pub(crate) const KIND: Kind = Kind {
     name: "beanstalkd",

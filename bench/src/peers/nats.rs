@@ -14,7 +14,7 @@ use futures_util::stream::StreamExt;
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use crate::service::{Service, find_program, free_port};
+use tidegate_conformance::services::{Service, find_program, free_port};
 
 pub(crate) const KIND: Kind = Kind {
     name: "nats jetstream",

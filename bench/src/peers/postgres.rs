@@ -1,17 +1,15 @@
 //! PostgreSQL: a table, claimed with SKIP LOCKED, rows deleted when their task is done.
 
-use std::os::unix::fs::chown;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, Pool};
+use tidegate_conformance::services::postgres::{PrivatePostgres, USER};
 use tokio_postgres::NoTls;
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use crate::service::{Service, find_program, free_port};
 
 pub(crate) const KIND: Kind = Kind {
     name: "postgresql skip locked",
@@ -26,8 +24,6 @@ pub(crate) const KIND: Kind = Kind {
 
 /// Connections, each with a process of the server; more of them make it slower on few cores.
 const CONNECTIONS_MAX: usize = 32;
-/// The user that a server started by root must run as.
-const USER: &str = "postgres";
 
 const TABLE: &str = "CREATE TABLE bench (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -42,42 +38,20 @@ const RECEIVE: &str = "UPDATE bench SET leased_until = now() + interval '30 seco
 const COMPLETE: &str = "DELETE FROM bench WHERE id = ANY($1)";
 
 struct Postgres {
-    service: Service,
+    server: PrivatePostgres,
     pool: Pool,
 }
 
 async fn start(dir: &Path, durability: Durability, clients: usize) -> Result<Box<dyn Peer>> {
-    let port = free_port()?;
-    let data = dir.join("data");
-    let is_root = rustix::process::geteuid().is_root();
-    std::fs::create_dir(&data)?;
-    if is_root {
-        let (user, group) = user_ids()?;
-        chown(dir, Some(user), Some(group))?;
-        chown(&data, Some(user), Some(group))?;
-    }
-    let mut init = as_user("initdb", is_root);
-    init.args(["-A", "trust", "-U", USER, "-D"]).arg(&data).stdout(Stdio::null());
-    if !init.status()?.success() {
-        return Err("initdb failed".into());
-    }
     let (commit, fsync) = match durability {
         Durability::Always => ("on", "on"),
         Durability::Interval => ("off", "on"),
         Durability::Never => ("off", "off"),
     };
-    let mut command = as_user("postgres", is_root);
-    command.arg("-D").arg(&data).args([
-        "-p",
-        &port.to_string(),
-        "-c",
-        "listen_addresses=127.0.0.1",
-    ]);
-    command.arg("-c").arg(format!("unix_socket_directories={}", dir.display()));
-    command.args(["-c", &format!("synchronous_commit={commit}"), "-c", &format!("fsync={fsync}")]);
-    let service = Service::start(command, port, &dir.join("log")).await?;
+    let settings = [("synchronous_commit", commit), ("fsync", fsync)];
+    let server = PrivatePostgres::start_in(dir, &settings).await?;
     let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(port).user(USER).dbname(USER);
+    config.host("127.0.0.1").port(server.port()).user(USER).dbname(USER);
     let size = clients.min(CONNECTIONS_MAX);
     let pool = Pool::builder(Manager::new(config, NoTls)).max_size(size).build()?;
     let mut left = 100;
@@ -90,26 +64,7 @@ async fn start(dir: &Path, durability: Durability, clients: usize) -> Result<Box
         left -= 1;
     };
     connection.batch_execute(TABLE).await?;
-    Ok(Box::new(Postgres { service, pool }))
-}
-
-/// The server does not run as root.
-fn as_user(name: &str, is_root: bool) -> Command {
-    let program = find_program(name).unwrap_or(name.into());
-    if !is_root {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(program);
-    command
-}
-
-fn user_ids() -> Result<(u32, u32)> {
-    let users = std::fs::read_to_string("/etc/passwd")?;
-    let line = users.lines().find_map(|line| line.strip_prefix("postgres:"));
-    let mut fields = line.ok_or("there is no user postgres")?.split(':').skip(1);
-    let mut number = || fields.next().and_then(|id| id.parse().ok()).ok_or("an unreadable user");
-    Ok((number()?, number()?))
+    Ok(Box::new(Postgres { server, pool }))
 }
 
 #[async_trait]
@@ -119,7 +74,7 @@ impl Peer for Postgres {
     }
 
     fn server(&self) -> Option<u32> {
-        Some(self.service.process())
+        Some(self.server.process())
     }
 }
 

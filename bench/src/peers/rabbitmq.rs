@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use crate::service::{Service, find_program, free_port};
+use tidegate_conformance::services::{Service, find_program, free_port};
 
 pub(crate) const KIND: Kind = Kind {
     name: "rabbitmq quorum",

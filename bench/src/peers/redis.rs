@@ -10,7 +10,7 @@ use redis::{AsyncConnectionConfig, Client as Server, Pipeline, RedisResult, cmd,
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use crate::service::{Service, free_port};
+use tidegate_conformance::services::{Service, free_port};
 
 pub(crate) const LISTS: Kind = Kind {
     name: "redis lists",

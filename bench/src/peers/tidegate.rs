@@ -13,7 +13,7 @@ use tidegate_remote::client::{self, Target};
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use crate::service::{Service, free_port};
+use tidegate_conformance::services::{Service, free_port};
 
 pub(crate) const EMBEDDED: Kind = Kind {
     name: "tidegate embedded",

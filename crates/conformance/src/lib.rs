@@ -5,7 +5,7 @@
 //! same without a process. [`memory`] and [`log`] are two reference brokers that are opposites in
 //! almost everything they declare. [`teeth`] puts the suite itself to the test with [`faults`],
 //! [`model`] compares a broker with the memory broker command by command, and [`history`] judges
-//! what clients saw of one that was killed under load.
+//! what clients saw of one that was killed under load. [`services`] starts servers of others.
 
 pub mod cases;
 pub mod faults;
@@ -15,6 +15,7 @@ pub mod log;
 pub mod memory;
 pub mod model;
 pub mod runner;
+pub mod services;
 pub mod suite;
 pub mod teeth;
 pub mod trial;

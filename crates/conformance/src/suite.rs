@@ -17,7 +17,18 @@ use crate::runner::{CaseReport, GUARD, Outcome, Report, run_case};
 /// `TIDEGATE_REQUIRE` (names, separated by commas) lists it. Ends with one line that counts the
 /// outcomes.
 pub fn main(harness: impl Harness) -> ExitCode {
-    let arguments = Arguments::from_args();
+    run(harness, &Arguments::from_args())
+}
+
+/// The same with this many cases at one time, unless `--test-threads` says otherwise: for brokers on real
+/// time, whose cases wait more than they work.
+pub fn main_beside(harness: impl Harness, cases: usize) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(cases));
+    run(harness, &arguments)
+}
+
+fn run(harness: impl Harness, arguments: &Arguments) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
     let name = harness.name();
     let unknown = unknown_deviations(&*harness);
@@ -28,7 +39,7 @@ pub fn main(harness: impl Harness) -> ExitCode {
     let seen = Arc::new(Mutex::new(BTreeMap::new()));
     let test = |case: Case| named_test(harness.clone(), case, seen.clone());
     let tests = cases::all().into_iter().map(test).collect();
-    let conclusion = libtest_mimic::run(&arguments, tests);
+    let conclusion = libtest_mimic::run(arguments, tests);
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     summarize(name, &seen);
     conclusion.exit_code()

@@ -21,9 +21,7 @@ pub const DURABILITY_INTERVAL_DEFAULT: Duration = Duration::from_millis(50);
 
 /// Schemes of brokers whose adapters are not part of this build.
 const ADAPTERS: &[(&str, &str)] = &[
-    #[cfg(not(feature = "redis"))]
     ("redis", "Redis"),
-    #[cfg(not(feature = "redis"))]
     ("rediss", "Redis"),
     ("postgres", "PostgreSQL"),
     ("postgresql", "PostgreSQL"),
@@ -78,6 +76,10 @@ impl fmt::Debug for ConnectOptions {
 ///   over TLS, checked by the system's authorities or by those in `?ca=FILE`, for the host's name or
 ///   for `?name=NAME`. A restart of the server is waited for.
 ///
+/// - `postgres://USER:PASSWORD@HOST:PORT/DATABASE` is PostgreSQL, with the feature `postgres`. What is
+///   missing comes from `PGPASSWORD` and the like; `?schema=NAME` is the schema that the queues live in, and
+///   the page on PostgreSQL in the guide tells the other options.
+///
 /// An unknown scheme or query is `Invalid`; a broker without an adapter in this build is
 /// `Unsupported`. Dropping the future leaves nothing behind but perhaps an empty directory.
 pub async fn connect(url: &str) -> Result<Broker> {
@@ -96,6 +98,8 @@ pub async fn connect_with(url: &str, options: ConnectOptions) -> Result<Broker> 
         "embedded" => crate::embedded::open(embedded(rest, options)?).await,
         #[cfg(feature = "redis")]
         "redis" | "rediss" => redis(url, options).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => tidegate_postgres::connect(url).await,
         _ => Err(elsewhere(scheme)),
     }
 }
@@ -202,9 +206,7 @@ fn elsewhere(scheme: &str) -> Error {
 fn unknown(scheme: &str) -> Error {
     let others = ADAPTERS.iter().map(|(scheme, _)| format!("`{scheme}:`"));
     let own = ["`memory:`", "`embedded:`", "`tidegate:`", "`tidegate+tls:`"];
-    let built = if cfg!(feature = "redis") { &["`redis:`", "`rediss:`"][..] } else { &[] };
-    let known = own.iter().chain(built).map(|scheme| (*scheme).to_owned());
-    let known: Vec<String> = known.chain(others).collect();
+    let known: Vec<String> = own.map(str::to_owned).into_iter().chain(others).collect();
     let why = format!("the scheme of a broker URL is one of {}", known.join(", "));
     let shown: String = scheme.chars().take(32).take_while(|c| *c != '@').collect();
     invalid(why).about(format!("{shown:?}"))
@@ -277,6 +279,15 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{url}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
+    async fn a_postgres_url_is_read_and_its_password_stays_secret() {
+        let error = connect("postgres://user:hunter2@host/?fsync=on").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert!(error.to_string().contains("`schema`"), "{error}");
     }
 
     #[tokio::test]

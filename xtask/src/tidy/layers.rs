@@ -103,7 +103,7 @@ fn forbidden(package: &Package) -> Vec<Complaint> {
     let manifest = format!("{}/Cargo.toml", package.name);
     let needs = |name: &str| package.depends_on("normal").iter().any(|other| other == name);
     let mut complaints = Vec::new();
-    if package.name != "xtask" && needs("tidegate-conformance") {
+    if !["xtask", "bench"].contains(&package.name.as_str()) && needs("tidegate-conformance") {
         let what = "the suite is a dev-dependency only: what is shipped does not carry its tests";
         complaints.push(Complaint::new(manifest.clone(), what));
     }

@@ -1,42 +1,53 @@
-//! A server of others, private to this process: its own directory, a free port, ended with it.
+//! Servers of others, private to this process: a directory of their own, a free port, ended with it.
+
+pub mod postgres;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::peer::Result;
+/// Why a server is not there.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
 
-/// How long a server may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a server is looked at until it answers, and how many times.
+const ROUND: Duration = Duration::from_millis(20);
+const ROUNDS_MAX: u32 = 3_000;
 
 /// A server that runs. Dropping it ends it and whatever it started.
-pub(crate) struct Service {
+#[derive(Debug)]
+pub struct Service {
     child: Child,
 }
 
 impl Service {
     /// Starts `command` and waits until it listens on `port`.
-    pub(crate) async fn start(mut command: Command, port: u16, log: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// If it cannot be started, ends at once, or does not listen within a minute.
+    pub async fn start(mut command: Command, port: u16, log: &Path) -> Result<Self> {
         let log = std::fs::File::create(log)?;
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("{name} did not start: {error}"))?;
         let mut service = Self { child };
-        let started = Instant::now();
+        let mut left = ROUNDS_MAX;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if let Some(status) = service.child.try_wait()? {
                 return Err(format!("{name} ended at once: {status}").into());
             }
-            if started.elapsed() > PATIENCE {
+            left -= 1;
+            if left == 0 {
                 return Err(format!("{name} does not listen on port {port}").into());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(ROUND).await;
         }
         Ok(service)
     }
 
-    pub(crate) fn process(&self) -> u32 {
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
         self.child.id()
     }
 }
@@ -56,7 +67,7 @@ impl Drop for Service {
 }
 
 /// A process and all that it started, the youngest first.
-pub(crate) fn family(process: u32) -> Vec<u32> {
+pub fn family(process: u32) -> Vec<u32> {
     let children = format!("/proc/{process}/task/{process}/children");
     let children = std::fs::read_to_string(children).unwrap_or_default();
     let children = children.split_whitespace().filter_map(|id| id.parse().ok());
@@ -64,18 +75,21 @@ pub(crate) fn family(process: u32) -> Vec<u32> {
 }
 
 /// A port that nobody listens on.
-pub(crate) fn free_port() -> Result<u16> {
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// Where a program lies: on the path, where Debian puts it, or where `cargo xtask` has put it.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // WHY: RabbitMQ's own folder first: what is on the path there is a wrapper for the system's node.
     let first = ["/usr/lib/rabbitmq/bin"].map(PathBuf::from);
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let versions = versions.map(|version| version.path().join("bin"));
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/services/nats/bin");
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/services/nats/bin");
     let last = ["/usr/sbin", "/usr/local/bin", own].map(PathBuf::from);
     let folders = first.into_iter().chain(std::env::split_paths(&path)).chain(versions).chain(last);
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())

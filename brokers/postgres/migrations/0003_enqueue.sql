@@ -1,0 +1,169 @@
+-- Input:     the functions of 0002.
+-- Output:    `enqueue`.
+-- Guarantee: all or nothing of what it answers is done; capacity is exact unless it is asked to be soft.
+
+-- How many of `p_n` tasks a queue has room for. Null if that must be asked again exactly.
+--
+-- p_admission: 0 at the turnstiles, 1 exactly, 2 softly, without any lock.
+--
+-- Exactly: the gate of the queue is closed for all others, and what is live is counted. At the
+-- turnstiles, while the queue is far from full: a sender holds the gate open and one of 16 turnstiles,
+-- and adds at most a 64th of the capacity.
+-- INVARIANT: a sender at a turnstile counts after it has got it, and goes on only if 16 such shares
+-- fit. What it has not seen is of the 15 others, a share at most each; whoever comes later counts for
+-- himself. So the capacity is never exceeded, and senders need not wait for each other's commits.
+CREATE FUNCTION admit(p_queue bigint, p_capacity bigint, p_admission smallint, p_n bigint) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    share bigint := p_capacity / 64;
+    first integer := floor(random() * 16);
+    turnstile integer;
+BEGIN
+    IF p_admission = 1 THEN
+        PERFORM pg_advisory_xact_lock(lock_space() + 1, (p_queue % 134217728)::integer);
+    ELSIF p_admission = 0 THEN
+        IF p_n > share OR live(p_queue) + 16 * share > p_capacity THEN
+            RETURN NULL;
+        END IF;
+        PERFORM pg_advisory_xact_lock_shared(lock_space() + 1, (p_queue % 134217728)::integer);
+        FOR step IN 0..16 LOOP
+            turnstile := (p_queue % 134217728) * 16 + (first + step) % 16;
+            IF step = 16 THEN
+                PERFORM pg_advisory_xact_lock(lock_space() + 2, turnstile);
+            ELSE
+                EXIT WHEN pg_try_advisory_xact_lock(lock_space() + 2, turnstile);
+            END IF;
+        END LOOP;
+        IF live(p_queue) + 16 * share > p_capacity THEN
+            RETURN NULL;
+        END IF;
+        RETURN p_n;
+    END IF;
+    RETURN greatest(p_capacity - live(p_queue), 0);
+END $$;
+
+-- Takes the dedup keys that are free, and tells for each task who holds its key. Keys are taken in
+-- their order, so that two batches cannot wait for each other.
+CREATE FUNCTION take_keys(p_queue bigint, p_ids uuid[], p_seqs bigint[], p_keys text[], p_windows bigint[],
+                          p_now timestamptz, OUT held_ids uuid[], OUT held_seqs bigint[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    is_missing boolean;
+BEGIN
+    FOR round IN 1..100 LOOP
+        DELETE FROM dedup AS d
+         WHERE d.queue_id = p_queue AND d.until <= p_now
+           AND d.key IN (SELECT e.key FROM dedup AS e
+                          WHERE e.queue_id = p_queue AND e.key = ANY (p_keys) AND e.until <= p_now
+                          ORDER BY e.key FOR UPDATE);
+        INSERT INTO dedup (queue_id, key, id, seq, until)
+        SELECT p_queue, f.key, p_ids[f.ord], p_seqs[f.ord], p_now + p_windows[f.ord] * interval '1 microsecond'
+          FROM (SELECT DISTINCT ON (u.key) u.key, u.ord FROM unnest(p_keys) WITH ORDINALITY AS u (key, ord)
+                 WHERE u.key IS NOT NULL ORDER BY u.key, u.ord) AS f
+         ORDER BY f.key
+            ON CONFLICT DO NOTHING;
+        -- A statement of its own, so that it sees what another has committed meanwhile.
+        SELECT array_agg(d.id ORDER BY u.ord), array_agg(d.seq ORDER BY u.ord),
+               bool_or(u.key IS NOT NULL AND d.seq IS NULL)
+          INTO held_ids, held_seqs, is_missing
+          FROM unnest(p_keys) WITH ORDINALITY AS u (key, ord)
+          LEFT JOIN dedup AS d ON d.queue_id = p_queue AND d.key = u.key;
+        EXIT WHEN NOT is_missing;
+    END LOOP;
+    IF is_missing THEN
+        RAISE EXCEPTION 'dedup keys change hands too fast' USING ERRCODE = '40001';
+    END IF;
+END $$;
+
+-- Enqueues tasks, given as one array a field.
+--
+-- p_admission: as of `admit`.
+-- Returns one row a task, in order. outcome: 0 enqueued, 1 a duplicate (with the id and sequence of the
+-- earlier task), 2 the queue is full, 3 nothing was done: ask again exactly. No row: no such queue.
+CREATE FUNCTION enqueue(p_queue bigint, p_admission smallint, p_ids uuid[], p_kinds text[], p_payloads bytea[],
+                        p_headers text[], p_delays bigint[], p_priorities smallint[], p_keys text[],
+                        p_unique text[], p_windows bigint[])
+RETURNS TABLE (outcome smallint, id uuid, seq bigint)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    q queues;
+    count bigint := cardinality(p_ids);
+    room bigint;
+    xid xid8;
+    now timestamptz;
+    seqs bigint[];
+    held_ids uuid[];
+    held_seqs bigint[];
+    outcomes smallint[];
+    added bigint;
+BEGIN
+    PERFORM require_read_committed();
+    PERFORM keep_queues(ARRAY[p_queue]);
+    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF q.ordered THEN
+        PERFORM lock_lanes(ARRAY(SELECT lane_lock(p_queue, u.key) FROM unnest(p_keys) AS u (key)
+                                  WHERE u.key IS NOT NULL));
+    END IF;
+    room := CASE WHEN q.capacity IS NULL THEN count ELSE admit(p_queue, q.capacity, p_admission, count) END;
+    IF room IS NULL THEN
+        RETURN QUERY SELECT 3::smallint, u.id, 0::bigint FROM unnest(p_ids) AS u (id);
+        RETURN;
+    END IF;
+    -- The number of the transaction before the time: whoever has seen it end has a later time.
+    xid := pg_current_xact_id();
+    now := clock_timestamp();
+    seqs := ARRAY(SELECT nextval('task_sequence') FROM generate_series(1, count));
+    IF array_remove(p_unique, NULL) <> '{}' THEN
+        SELECT k.held_ids, k.held_seqs INTO held_ids, held_seqs
+          FROM take_keys(p_queue, p_ids, seqs, p_unique, p_windows, now) AS k;
+    END IF;
+    -- A duplicate needs no room; of the others the first ones have it.
+    SELECT array_agg(CASE WHEN d.is_dup THEN 1 WHEN d.nth > room THEN 2 ELSE 0 END::smallint ORDER BY d.ord)
+      INTO outcomes
+      FROM (SELECT e.ord, e.is_dup, sum((NOT e.is_dup)::integer) OVER (ORDER BY e.ord) AS nth
+              FROM (SELECT u.ord, coalesce(u.held <> u.own, false) AS is_dup
+                      FROM unnest(seqs, held_seqs) WITH ORDINALITY AS u (own, held, ord)) AS e) AS d;
+    IF held_seqs IS NOT NULL AND 2 = ANY (outcomes) THEN
+        -- The duplicate of one that has no room has none either.
+        SELECT array_agg(CASE WHEN u.outcome = 1 AND f.outcome = 2 THEN 2 ELSE u.outcome END::smallint ORDER BY u.ord)
+          INTO outcomes
+          FROM unnest(outcomes, held_seqs) WITH ORDINALITY AS u (outcome, held, ord)
+          LEFT JOIN unnest(outcomes, seqs) AS f (outcome, own) ON f.own = u.held;
+        DELETE FROM dedup AS d
+         USING unnest(outcomes, p_unique, seqs) AS u (outcome, key, own)
+         WHERE u.outcome = 2 AND d.queue_id = p_queue AND d.key = u.key AND d.seq = u.own;
+    END IF;
+    INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
+                       enqueued_at, id, kind, key, lane, unique_key, headers, payload)
+    SELECT (SELECT r.slot FROM rotation AS r), (u.delay > 0)::integer, u.priority, q.retention IS NOT NULL,
+           u.own, p_queue, u.own,
+           CASE WHEN u.delay = 0 AND (NOT q.ordered OR u.key IS NULL) THEN xid END,
+           now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
+           u.id, u.kind, u.key, CASE WHEN q.ordered THEN u.key END,
+           CASE WHEN u.span IS NULL THEN u.name END, u.headers::json, u.payload
+      FROM unnest(outcomes, seqs, p_ids, p_kinds, p_payloads, p_headers, p_delays, p_priorities, p_keys,
+                  p_unique, p_windows)
+           AS u (outcome, own, id, kind, payload, headers, delay, priority, key, name, span)
+     WHERE u.outcome = 0;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    PERFORM count_change(p_queue, added);
+    IF q.ordered THEN
+        PERFORM refresh_lane(p_queue, l.key, now)
+           FROM (SELECT DISTINCT u.key FROM unnest(p_keys, outcomes) AS u (key, outcome)
+                  WHERE u.key IS NOT NULL AND u.outcome = 0) AS l;
+    END IF;
+    RETURN QUERY
+    SELECT u.outcome, CASE WHEN u.outcome = 1 THEN u.held_id ELSE u.id END,
+           CASE WHEN u.outcome = 1 THEN u.held ELSE u.own END
+      FROM unnest(outcomes, p_ids, held_ids, seqs, held_seqs) WITH ORDINALITY
+           AS u (outcome, id, held_id, own, held, ord)
+     ORDER BY u.ord;
+END $$;

@@ -1,0 +1,255 @@
+-- Input:     the functions of 0002.
+-- Output:    `advance`, `claim`, `next_due`, `horizon`.
+-- Guarantee: a task is handed out to one receive at a time, with a fence never used before. None of
+--            these waits for a row or a lane that another holds.
+
+-- Does what is due in a queue: scheduled tasks become ready, leases end, what is too old is dropped.
+--
+-- p_from: timers before this are known to be done; null looks at all. What is past leaves dead index
+-- entries behind for as long as an old snapshot is open, and they are not walked again and again.
+-- p_is_thorough: also drops the dead that are too old.
+-- Returns how many tasks became available, and whether all that was due is done.
+CREATE FUNCTION advance(p_queue bigint, p_from timestamptz, p_is_thorough boolean,
+                        OUT woken integer, OUT is_done boolean)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    most constant integer := 1000;
+    q queues;
+    target queues;
+    t record;
+    now timestamptz := clock_timestamp();
+    start timestamptz := coalesce(p_from, '-infinity');
+    moved integer;
+    gone integer := 0;
+BEGIN
+    woken := 0;
+    is_done := true;
+    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM tasks AS e WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now) THEN
+        WITH due AS (
+            SELECT e.seq FROM tasks AS e
+             WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now AND e.lane IS NULL
+               AND (e.state = 1 OR e.deliveries - e.uncounted < q.max_attempts)
+             ORDER BY e.until LIMIT most FOR UPDATE SKIP LOCKED)
+        UPDATE tasks AS e SET state = 0, tx = pg_current_xact_id(), since = e.until, until = NULL, holder = NULL
+          FROM due WHERE e.seq = due.seq;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        woken := moved;
+        is_done := moved < most;
+        IF q.dead_queue IS NOT NULL THEN
+            SELECT * INTO target FROM queues AS k WHERE k.name = q.dead_queue;
+        END IF;
+        FOR t IN SELECT e.seq, e.lane, e.key, e.state, e.fence, e.until,
+                        e.deliveries - e.uncounted >= q.max_attempts AS is_last
+                   FROM tasks AS e
+                  WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now
+                    AND (e.lane IS NOT NULL OR (e.state = 2 AND e.deliveries - e.uncounted >= q.max_attempts))
+                  ORDER BY e.until LIMIT most FOR UPDATE SKIP LOCKED
+        LOOP
+            IF NOT try_lane(p_queue, t.lane)
+               OR (t.state = 2 AND t.is_last AND target.ordered AND NOT try_lane(target.id, t.key)) THEN
+                is_done := false;
+                CONTINUE;
+            END IF;
+            IF t.state = 2 AND t.is_last THEN
+                PERFORM remember(ARRAY[t.fence], 2::smallint, now);
+                PERFORM die(q, t.seq, 'lease ended', now);
+            ELSE
+                UPDATE tasks AS e SET state = 0, until = NULL, holder = NULL WHERE e.seq = t.seq;
+            END IF;
+            IF t.lane IS NOT NULL THEN
+                woken := woken + refresh_lane(p_queue, t.lane, now);
+            END IF;
+        END LOOP;
+        -- A row that another holds was passed over.
+        is_done := is_done AND NOT EXISTS (
+            SELECT FROM tasks AS e WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now);
+    END IF;
+    IF q.retention IS NOT NULL THEN
+        FOR t IN SELECT e.seq, e.lane, e.unique_key FROM tasks AS e
+                  WHERE e.queue_id = p_queue AND e.aging AND e.state <> 3 AND e.state <> 2
+                    AND e.entered_at <= now - q.retention
+                  ORDER BY e.entered_at LIMIT most FOR UPDATE SKIP LOCKED
+        LOOP
+            CONTINUE WHEN NOT try_lane(p_queue, t.lane);
+            DELETE FROM tasks AS e WHERE e.seq = t.seq;
+            gone := gone + 1;
+            IF t.unique_key IS NOT NULL THEN
+                PERFORM free_key(p_queue, t.unique_key, t.seq);
+            END IF;
+            IF t.lane IS NOT NULL THEN
+                woken := woken + refresh_lane(p_queue, t.lane, now);
+            END IF;
+        END LOOP;
+        PERFORM count_change(p_queue, -gone);
+    END IF;
+    IF p_is_thorough THEN
+        DELETE FROM tasks AS e WHERE e.seq IN (
+            SELECT d.seq FROM tasks AS d
+             WHERE d.queue_id = p_queue AND d.source = q.name AND d.died_at <= now - q.dead_kept AND d.state = 3
+             ORDER BY d.died_at LIMIT most FOR UPDATE SKIP LOCKED);
+    END IF;
+END $$;
+
+-- Whether the lock of a lane was free; a task without a lane needs none.
+CREATE FUNCTION try_lane(p_queue bigint, p_lane text) RETURNS boolean LANGUAGE sql AS $$
+    SELECT p_lane IS NULL OR pg_try_advisory_xact_lock(lock_space(), lane_lock(p_queue, p_lane))
+$$;
+
+-- Remembers how deliveries ended.
+CREATE FUNCTION remember(p_fences bigint[], p_outcome smallint, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO settled (slot, outcome, fence, at)
+    SELECT (floor(extract(epoch FROM p_now) / 300)::bigint % 3)::smallint, p_outcome, u.fence, p_now
+      FROM unnest(p_fences) AS u (fence)
+$$;
+
+-- Hands out up to `p_limit` tasks, with at most `p_per_key` of a lane.
+--
+-- p_lows: for each of p_priorities the transaction before which nothing is left of it, but for what
+-- transactions in p_open have made: `horizon` tells them. A claim walks only what became available later,
+-- however many dead entries lie before that. Priorities that are not given are walked from their beginning.
+-- p_from: as of `advance`. p_lease: how long, in microseconds; null is the queue's.
+--
+-- The first row is about the call: `until` is the server's time, `seq` 1 if the timers are done up to
+-- it, `deliveries` how many tasks became available. The others are tasks, in their order. No row: no such queue.
+CREATE FUNCTION claim(p_queue bigint, p_session bigint, p_limit integer, p_per_key integer, p_lease bigint,
+                      p_priorities smallint[], p_lows text[], p_open text[], p_from timestamptz)
+RETURNS TABLE (seq bigint, fence bigint, until timestamptz, lease bigint, deliveries integer, uncounted integer,
+               priority smallint, id uuid, kind text, key text, headers text, last_error text, moved text,
+               enqueued_at timestamptz, payload bytea)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    q queues;
+    due record;
+    picks bigint[] := '{}';
+    low xid8;
+    level smallint;
+    span interval;
+    now timestamptz;
+    open_txs xid8[] := p_open::xid8[];
+BEGIN
+    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    now := clock_timestamp();
+    SELECT * INTO due FROM advance(p_queue, p_from, false);
+    RETURN QUERY SELECT due.is_done::integer::bigint, NULL::bigint, now, NULL::bigint, due.woken, NULL::integer,
+        NULL::smallint, NULL::uuid, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+        NULL::timestamptz, NULL::bytea;
+    IF q.paused THEN
+        RETURN;
+    END IF;
+    FOR level IN SELECT p.priority FROM priorities AS p WHERE p.queue_id = p_queue ORDER BY p.priority DESC LOOP
+        low := coalesce(p_lows[array_position(p_priorities, level)], '0')::xid8;
+        IF open_txs <> '{}' THEN
+            picks := picks || ARRAY(
+                SELECT t.seq FROM tasks AS t
+                 WHERE t.queue_id = p_queue AND t.priority = level AND t.tx = ANY (open_txs) AND t.tx < low
+                 ORDER BY t.tx, t.since, t.place
+                 LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED);
+        END IF;
+        picks := picks || ARRAY(
+            SELECT t.seq FROM tasks AS t
+             WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
+             ORDER BY t.tx, t.since, t.place
+             LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED);
+        EXIT WHEN cardinality(picks) >= p_limit;
+    END LOOP;
+    IF picks = '{}' THEN
+        RETURN;
+    END IF;
+    IF q.ordered AND p_per_key > 1 THEN
+        picks := with_followers(p_queue, picks, p_per_key, p_limit);
+    END IF;
+    now := clock_timestamp();
+    span := coalesce(p_lease * interval '1 microsecond', q.lease);
+    RETURN QUERY
+    WITH held AS (
+        UPDATE tasks AS t
+           SET state = 2, tx = NULL, settled = false, fence = nextval('fence_sequence'), holder = p_session,
+               deliveries = t.deliveries + 1, until = now + span
+         WHERE t.seq = ANY (picks)
+     RETURNING t.seq, t.fence, t.until, (extract(epoch FROM span) * 1000000)::bigint, t.deliveries, t.uncounted, t.priority, t.id, t.kind, t.key,
+               t.headers::text, t.last_error, t.moved::text, t.enqueued_at, t.payload)
+    SELECT h.* FROM held AS h ORDER BY array_position(picks, h.seq);
+END $$;
+
+-- The picked tasks, each with up to `p_per_key` - 1 that are ready right behind it in its lane. Of a lane
+-- whose lock another holds only the first is taken.
+CREATE FUNCTION with_followers(p_queue bigint, p_picks bigint[], p_per_key integer, p_limit integer) RETURNS bigint[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    all_picks bigint[] := '{}';
+    head record;
+    behind record;
+    count integer;
+BEGIN
+    FOR head IN SELECT t.seq, t.lane, t.place FROM tasks AS t
+                 WHERE t.seq = ANY (p_picks) ORDER BY array_position(p_picks, t.seq)
+    LOOP
+        EXIT WHEN cardinality(all_picks) >= p_limit;
+        all_picks := all_picks || head.seq;
+        CONTINUE WHEN head.lane IS NULL OR NOT try_lane(p_queue, head.lane);
+        count := 1;
+        FOR behind IN SELECT t.seq, t.state FROM tasks AS t
+                       WHERE t.queue_id = p_queue AND t.lane = head.lane AND t.place > head.place
+                       ORDER BY t.place
+        LOOP
+            EXIT WHEN behind.state <> 0 OR count >= p_per_key OR cardinality(all_picks) >= p_limit;
+            all_picks := all_picks || behind.seq;
+            count := count + 1;
+        END LOOP;
+    END LOOP;
+    RETURN all_picks;
+END $$;
+
+-- How long until the next timer of a queue, in microseconds; null if it has none. p_from: as of `advance`.
+CREATE FUNCTION next_due(p_queue bigint, p_from timestamptz) RETURNS bigint
+LANGUAGE sql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+    SELECT CASE WHEN min(until) IS NOT NULL
+                THEN greatest(0, ceil(extract(epoch FROM min(until) - clock_timestamp()) * 1000000))::bigint END
+      FROM tasks WHERE queue_id = p_queue AND until > coalesce(p_from, '-infinity')
+$$;
+
+-- For each priority the transaction before which nothing is available any more, as far as this
+-- snapshot sees it, and the transactions before it that it does not see because they are open.
+--
+-- INVARIANT: this is called in a transaction of its own. What is available was made so by the
+-- transaction in its `tx`; one that is below `low` and not open has ended, and nothing of it is left.
+CREATE FUNCTION horizon(p_queue bigint, p_priorities smallint[], p_lows text[], p_open text[])
+RETURNS TABLE (priorities smallint[], lows text[], open text[])
+LANGUAGE sql STABLE
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+    SELECT array_agg(f.priority), array_agg(f.low::text),
+           ARRAY(SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) AS x)
+      FROM (SELECT l.priority, least(
+                (SELECT t.tx FROM tasks AS t
+                  WHERE t.queue_id = p_queue AND t.priority = l.priority AND t.tx >= l.low
+                  ORDER BY t.tx LIMIT 1),
+                (SELECT t.tx FROM tasks AS t
+                  WHERE t.queue_id = p_queue AND t.priority = l.priority
+                    AND t.tx = ANY (p_open::xid8[]) AND t.tx < l.low
+                  ORDER BY t.tx LIMIT 1),
+                pg_snapshot_xmax(pg_current_snapshot())) AS low
+              FROM (SELECT p.priority,
+                           coalesce(p_lows[array_position(p_priorities, p.priority)], '0')::xid8 AS low
+                      FROM priorities AS p WHERE p.queue_id = p_queue) AS l) AS f
+$$;

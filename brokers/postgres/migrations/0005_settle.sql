@@ -1,0 +1,221 @@
+-- Input:     the functions of 0002 and 0004.
+-- Output:    `settle`, `extend`, `release_held`.
+-- Guarantee: a verdict is carried out only with the fence of the task's newest delivery, and once.
+
+-- Carries out verdicts, given as one array a field.
+--
+-- p_verdicts: 0 complete, 1 retry, 2 release, 3 dead letter; p_afters: microseconds; p_texts: the error
+-- or the reason.
+-- Returns one row a verdict, in order. outcome: 0 done, 1 settled before, 2 its time ran out, 3 handed out
+-- again, 4 no longer there. state: that of the task after it, 4 if it is gone. woken: how many tasks
+-- became available, the same in every row.
+CREATE FUNCTION settle(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_verdicts smallint[],
+                       p_afters bigint[], p_texts text[])
+RETURNS TABLE (outcome smallint, state smallint, woken integer)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    q queues;
+    target queues;
+    now timestamptz;
+    outcomes smallint[];
+    states smallint[] := array_fill(4::smallint, ARRAY[cardinality(p_seqs)]);
+    lanes text[];
+    gone bigint;
+    made integer := 0;
+    r record;
+BEGIN
+    PERFORM require_read_committed();
+    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT 4::smallint, 4::smallint, 0 FROM unnest(p_seqs);
+        RETURN;
+    END IF;
+    IF q.dead_queue IS NOT NULL THEN
+        SELECT * INTO target FROM queues AS k WHERE k.name = q.dead_queue;
+    END IF;
+    IF q.ordered OR target.ordered THEN
+        PERFORM lock_lanes(settle_locks(p_queue, p_seqs));
+    END IF;
+    IF cardinality(p_seqs) > 1 THEN
+        PERFORM FROM tasks AS t WHERE t.seq = ANY (p_seqs) ORDER BY t.seq FOR UPDATE;
+    ELSE
+        PERFORM FROM tasks AS t WHERE t.seq = p_seqs[1] FOR UPDATE;
+    END IF;
+    now := clock_timestamp();
+    -- outcome 9: the same fence stands earlier in the batch.
+    SELECT array_agg(CASE
+               WHEN u.nth > 1 THEN 9
+               WHEN s.outcome IS NOT NULL THEN s.outcome
+               WHEN t.seq IS NULL THEN 4
+               WHEN t.fence <> u.fence THEN 3
+               WHEN t.settled THEN 4
+               WHEN t.state = 3 THEN 2
+               ELSE 0 END::smallint ORDER BY u.ord)
+      INTO outcomes
+      FROM (SELECT g.*, row_number() OVER (PARTITION BY g.fence ORDER BY g.ord) AS nth
+              FROM unnest(p_seqs, p_fences) WITH ORDINALITY AS g (seq, fence, ord)) AS u
+      LEFT JOIN LATERAL (SELECT e.outcome FROM settled AS e
+                          WHERE e.fence = u.fence AND e.at > now - interval '5 minutes' LIMIT 1) AS s ON true
+      LEFT JOIN tasks AS t ON t.seq = u.seq AND t.queue_id = p_queue;
+    WITH done AS (
+        DELETE FROM tasks AS t USING unnest(p_seqs, outcomes, p_verdicts) AS u (seq, outcome, verdict)
+         WHERE t.seq = u.seq AND u.outcome = 0 AND u.verdict = 0
+     RETURNING t.seq, t.lane, t.unique_key),
+    freed AS (
+        DELETE FROM dedup AS d USING done
+         WHERE done.unique_key IS NOT NULL AND d.queue_id = p_queue AND d.key = done.unique_key
+           AND d.seq = done.seq AND d.until IS NULL)
+    SELECT count(*), array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL) INTO gone, lanes FROM done;
+    FOR r IN SELECT u.ord, u.verdict, u.after, u.text, t.seq, t.lane, t.deliveries - t.uncounted AS attempts
+               FROM unnest(p_seqs, outcomes, p_verdicts, p_afters, p_texts) WITH ORDINALITY
+                    AS u (seq, outcome, verdict, after, text, ord)
+               JOIN tasks AS t ON t.seq = u.seq
+              WHERE u.outcome = 0 AND u.verdict <> 0 ORDER BY u.ord
+    LOOP
+        IF r.verdict = 1 THEN
+            UPDATE tasks AS t SET last_error = r.text WHERE t.seq = r.seq;
+        END IF;
+        IF r.verdict = 3 OR (r.verdict = 1 AND r.attempts >= q.max_attempts) THEN
+            PERFORM die(q, r.seq, CASE r.verdict WHEN 3 THEN r.text ELSE 'attempts exhausted' END, now);
+            states[r.ord] := 3;
+        ELSE
+            states[r.ord] := come_back(q, r.seq, r.after, r.verdict = 2, now);
+            gone := gone + (states[r.ord] = 4)::integer;
+            made := made + (states[r.ord] = 0 AND r.lane IS NULL)::integer;
+        END IF;
+        IF r.lane IS NOT NULL THEN
+            lanes := lanes || r.lane;
+        END IF;
+    END LOOP;
+    PERFORM count_change(p_queue, -gone);
+    PERFORM remember(ARRAY(SELECT u.fence FROM unnest(p_fences, outcomes) AS u (fence, outcome)
+                            WHERE u.outcome = 0), 1::smallint, now);
+    IF lanes IS NOT NULL THEN
+        SELECT made + sum(refresh_lane(p_queue, l.lane, now)) INTO made
+          FROM (SELECT DISTINCT u.lane FROM unnest(lanes) AS u (lane)) AS l;
+    END IF;
+    RETURN QUERY
+    SELECT CASE WHEN u.outcome <> 9 THEN u.outcome
+                WHEN (SELECT f.outcome FROM unnest(p_fences, outcomes) AS f (fence, outcome)
+                       WHERE f.fence = u.fence AND f.outcome <> 9 LIMIT 1) = 0 THEN 1
+                ELSE (SELECT f.outcome FROM unnest(p_fences, outcomes) AS f (fence, outcome)
+                       WHERE f.fence = u.fence AND f.outcome <> 9 LIMIT 1) END::smallint,
+           u.state, made
+      FROM unnest(p_fences, outcomes, states) WITH ORDINALITY AS u (fence, outcome, state, ord)
+     ORDER BY u.ord;
+END $$;
+
+-- The locks of the lanes that settling these tasks may touch, in their queue and in its dead-letter queue.
+CREATE FUNCTION settle_locks(p_queue bigint, p_seqs bigint[]) RETURNS integer[] LANGUAGE sql STABLE AS $$
+    SELECT array_agg(l.number) FROM (
+        SELECT lane_lock(p_queue, t.lane) AS number FROM tasks AS t
+         WHERE t.seq = ANY (p_seqs) AND t.queue_id = p_queue AND t.lane IS NOT NULL
+         UNION
+        SELECT lane_lock(d.id, t.key) FROM tasks AS t, queues AS q, queues AS d
+         WHERE t.seq = ANY (p_seqs) AND t.queue_id = p_queue AND t.key IS NOT NULL
+           AND q.id = p_queue AND d.name = q.dead_queue AND d.ordered) AS l
+$$;
+
+-- Takes every lock that settling a task and enqueueing what follows needs, before anything is changed:
+-- the lanes, then the gates of the queues that are bounded. p_queues and p_keys: one entry a task.
+CREATE FUNCTION lock_step(p_queue bigint, p_seq bigint, p_queues bigint[], p_keys text[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+AS $$
+BEGIN
+    PERFORM keep_queues(p_queues);
+    PERFORM lock_lanes(settle_locks(p_queue, ARRAY[p_seq]) || ARRAY(
+        SELECT lane_lock(q.id, u.key) FROM unnest(p_queues, p_keys) AS u (queue, key)
+          JOIN queues AS q ON q.id = u.queue
+         WHERE q.ordered AND u.key IS NOT NULL));
+    PERFORM pg_advisory_xact_lock(lock_space() + 1, (g.id % 134217728)::integer)
+       FROM (SELECT q.id FROM queues AS q WHERE q.id = ANY (p_queues) AND q.capacity IS NOT NULL ORDER BY q.id) AS g;
+END $$;
+
+-- Gives a task back, at once or after `p_after` microseconds. Returns its state, or 4 if it was dropped
+-- because it is too old.
+CREATE FUNCTION come_back(q queues, p_seq bigint, p_after bigint, p_is_release boolean, p_now timestamptz)
+RETURNS smallint LANGUAGE plpgsql AS $$
+DECLARE
+    t record;
+BEGIN
+    SELECT e.unique_key, e.entered_at, e.lane INTO t FROM tasks AS e WHERE e.seq = p_seq;
+    IF t.entered_at <= p_now - q.retention THEN
+        DELETE FROM tasks WHERE seq = p_seq;
+        IF t.unique_key IS NOT NULL THEN
+            PERFORM free_key(q.id, t.unique_key, p_seq);
+        END IF;
+        RETURN 4;
+    END IF;
+    UPDATE tasks SET settled = true, holder = NULL, state = (p_after > 0)::integer,
+           uncounted = uncounted + p_is_release::integer,
+           tx = CASE WHEN p_after = 0 AND t.lane IS NULL THEN pg_current_xact_id() END, since = p_now,
+           until = CASE WHEN p_after > 0 THEN p_now + p_after * interval '1 microsecond' END
+     WHERE seq = p_seq;
+    RETURN (p_after > 0)::integer;
+END $$;
+
+-- Gives live leases this many microseconds from now. Returns one outcome each, as of `settle`, in order.
+CREATE FUNCTION extend(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_lengths bigint[])
+RETURNS TABLE (outcome smallint)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    now timestamptz;
+    live bigint[];
+BEGIN
+    PERFORM FROM tasks AS t WHERE t.seq = ANY (p_seqs) ORDER BY t.seq FOR UPDATE;
+    now := clock_timestamp();
+    WITH longer AS (
+        UPDATE tasks AS t SET until = now + u.length * interval '1 microsecond'
+          FROM (SELECT DISTINCT ON (g.fence) g.* FROM unnest(p_seqs, p_fences, p_lengths) WITH ORDINALITY
+                       AS g (seq, fence, length, ord) ORDER BY g.fence, g.ord DESC) AS u
+         WHERE t.seq = u.seq AND t.queue_id = p_queue AND t.fence = u.fence AND NOT t.settled
+           AND t.state = 2 AND t.until > now
+     RETURNING t.fence)
+    SELECT coalesce(array_agg(longer.fence), '{}') INTO live FROM longer;
+    RETURN QUERY
+    SELECT CASE
+               WHEN u.fence = ANY (live) THEN 0
+               WHEN s.outcome IS NOT NULL THEN s.outcome
+               WHEN t.seq IS NULL THEN 4
+               WHEN t.fence <> u.fence THEN 3
+               WHEN t.settled THEN 4
+               ELSE 2 END::smallint
+      FROM unnest(p_seqs, p_fences) WITH ORDINALITY AS u (seq, fence, ord)
+      LEFT JOIN LATERAL (SELECT e.outcome FROM settled AS e
+                          WHERE e.fence = u.fence AND e.at > now - interval '5 minutes' LIMIT 1) AS s ON true
+      LEFT JOIN tasks AS t ON t.seq = u.seq AND t.queue_id = p_queue
+     ORDER BY u.ord;
+END $$;
+
+-- Gives back every live lease of a session, unharmed. Returns how many tasks became available.
+CREATE FUNCTION release_held(p_queue bigint, p_session bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+AS $$
+DECLARE
+    seqs bigint[];
+    fences bigint[];
+    made integer;
+BEGIN
+    SELECT array_agg(t.seq ORDER BY t.seq), array_agg(t.fence ORDER BY t.seq) INTO seqs, fences FROM tasks AS t
+     WHERE t.queue_id = p_queue AND t.until > clock_timestamp() AND t.state = 2 AND t.holder = p_session;
+    IF seqs IS NULL THEN
+        RETURN 0;
+    END IF;
+    SELECT max(s.woken) INTO made
+      FROM settle(p_queue, seqs, fences, array_fill(2::smallint, ARRAY[cardinality(seqs)]),
+                  array_fill(0::bigint, ARRAY[cardinality(seqs)]),
+                  array_fill(NULL::text, ARRAY[cardinality(seqs)])) AS s;
+    RETURN made;
+END $$;

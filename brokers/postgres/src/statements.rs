@@ -1,0 +1,93 @@
+//! The statements that are sent. Each calls one function of the schema.
+
+/// The statements, with the schema's name in place.
+pub(crate) struct Statements {
+    pub(crate) schema: String,
+    pub(crate) enqueue: String,
+    pub(crate) add_priority: String,
+    pub(crate) claim: String,
+    pub(crate) next_due: String,
+    pub(crate) horizon: String,
+    pub(crate) lock_step: String,
+    pub(crate) settle: String,
+    pub(crate) extend: String,
+    pub(crate) release_held: String,
+    pub(crate) session: String,
+    pub(crate) queue: String,
+    pub(crate) queue_exists: String,
+    pub(crate) queues: String,
+    pub(crate) declare_lock: String,
+    pub(crate) add_queue: String,
+    pub(crate) change_queue: String,
+    pub(crate) start_aging: String,
+    pub(crate) pause: String,
+    pub(crate) remove_queue: String,
+    pub(crate) purge: String,
+    pub(crate) purge_dead: String,
+    pub(crate) redrive: String,
+    pub(crate) advance: String,
+    pub(crate) stats: String,
+    pub(crate) peek: String,
+    pub(crate) list: String,
+    pub(crate) find: String,
+    pub(crate) dead: String,
+    pub(crate) upkeep: String,
+    pub(crate) park: String,
+    pub(crate) rotate: String,
+}
+
+impl Statements {
+    pub(crate) fn new(schema: &str) -> Self {
+        let schema = format!("\"{schema}\"");
+        let in_schema = |text: &str| text.replace("{schema}", &schema);
+        let view = |call: &str| {
+            in_schema(include_str!("../sql/view.sql"))
+                .replace("{call}", &format!("{schema}.{call}"))
+        };
+        Self {
+            enqueue: in_schema(
+                "SELECT outcome, id, seq \
+                 FROM {schema}.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            ),
+            add_priority: in_schema(include_str!("../sql/add_priority.sql")),
+            claim: in_schema(include_str!("../sql/claim.sql")),
+            next_due: in_schema("SELECT {schema}.next_due($1, $2)"),
+            horizon: in_schema(
+                "SELECT priorities, lows, open FROM {schema}.horizon($1, $2, $3, $4)",
+            ),
+            settle: in_schema(
+                "SELECT outcome, state, woken FROM {schema}.settle($1, $2, $3, $4, $5, $6)",
+            ),
+            lock_step: in_schema("SELECT {schema}.lock_step($1, $2, $3, $4)"),
+            extend: in_schema("SELECT outcome FROM {schema}.extend($1, $2, $3, $4)"),
+            release_held: in_schema("SELECT {schema}.release_held($1, $2)"),
+            session: in_schema("SELECT nextval('{schema}.session_sequence')"),
+            queue: in_schema("SELECT id, spec FROM {schema}.queues WHERE name = $1"),
+            queue_exists: in_schema("SELECT FROM {schema}.queues WHERE id = ANY ($1)"),
+            queues: in_schema("SELECT name, spec FROM {schema}.queues ORDER BY name"),
+            declare_lock: in_schema(
+                "SELECT pg_advisory_xact_lock(hashtext('tidegate declare {schema}'), 0)",
+            ),
+            add_queue: in_schema(include_str!("../sql/add_queue.sql")),
+            change_queue: in_schema(include_str!("../sql/change_queue.sql")),
+            start_aging: in_schema(include_str!("../sql/start_aging.sql")),
+            pause: in_schema("UPDATE {schema}.queues SET paused = $2 WHERE id = $1 RETURNING id"),
+            remove_queue: in_schema("SELECT {schema}.remove_queue($1)"),
+            purge: in_schema("SELECT {schema}.purge($1)"),
+            purge_dead: in_schema("SELECT {schema}.purge_dead($1, $2, $3)"),
+            redrive: in_schema("SELECT {schema}.redrive($1, $2, $3)"),
+            advance: in_schema("SELECT woken, is_done FROM {schema}.advance($1, NULL, true)"),
+            stats: in_schema(
+                "SELECT ready, scheduled, leased, dead, oldest, paused FROM {schema}.stats($1)",
+            ),
+            peek: view("peek($1, $2)"),
+            list: view("list($1, $2, $3, $4)"),
+            find: view("find($1, $2)"),
+            dead: view("dead($1, $2, $3)"),
+            upkeep: in_schema("SELECT {schema}.upkeep($1)"),
+            park: in_schema("SELECT {schema}.park($1)"),
+            rotate: in_schema("SELECT {schema}.rotate($1)"),
+            schema,
+        }
+    }
+}
