@@ -1,58 +1,41 @@
 //! The whole contract on a real server, each case on one of its own that can be killed and started again.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tempfile::TempDir;
 use tidegate_conformance::harness::{Deviation, Harness, Stage};
+use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::Broker;
 use tidegate_redis::Config;
+
+/// Cases that run at one time. They wait more than they work.
+const BESIDE_EACH_OTHER: usize = 8;
 
 struct RedisHarness;
 
 struct RedisStage {
-    dir: TempDir,
-    port: u16,
-    server: Mutex<Child>,
+    server: tokio::sync::Mutex<PrivateRedis>,
     broker: Mutex<Broker>,
 }
 
 fn main() -> ExitCode {
-    tidegate_conformance::main(RedisHarness)
+    tidegate_conformance::suite::main_beside(RedisHarness, BESIDE_EACH_OTHER)
 }
 
-fn start(dir: &TempDir, port: u16) -> Option<Child> {
-    let mut command = Command::new("redis-server");
-    command.args([
-        "--port",
-        &port.to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--loglevel",
-        "warning",
-    ]);
-    command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(dir.path());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
-}
-
-async fn connected(port: u16) -> Broker {
-    let config = Config::new(&format!("redis://127.0.0.1:{port}")).unwrap();
+/// Connects to a server that may still read what was written before it was killed.
+async fn connected(server: &PrivateRedis) -> Broker {
+    let config = Config::new(&server.url()).unwrap();
     loop {
         match tidegate_redis::connect(config.clone()).await {
-            Ok(broker) => return broker,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(loading) if loading.is_retryable() => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
+            connected => return connected.unwrap(),
         }
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 #[async_trait]
@@ -62,10 +45,9 @@ impl Harness for RedisHarness {
     }
 
     async fn stage(&self) -> Option<Box<dyn Stage>> {
-        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-        let server = Mutex::new(start(&dir, port)?);
-        let broker = Mutex::new(connected(port).await);
-        Some(Box::new(RedisStage { dir, port, server, broker }))
+        let server = PrivateRedis::start().await.unwrap()?;
+        let broker = Mutex::new(connected(&server).await);
+        Some(Box::new(RedisStage { server: tokio::sync::Mutex::new(server), broker }))
     }
 
     fn tick(&self) -> Duration {
@@ -96,22 +78,10 @@ impl Stage for RedisStage {
     }
 
     async fn restart(&self) -> Option<Broker> {
-        {
-            let mut server = self.server.lock().unwrap();
-            server.kill().unwrap();
-            server.wait().unwrap();
-            *server = start(&self.dir, self.port)?;
-        }
-        let broker = connected(self.port).await;
+        let mut server = self.server.lock().await;
+        server.restart().await.unwrap();
+        let broker = connected(&server).await;
         *self.broker.lock().unwrap() = broker.clone();
         Some(broker)
-    }
-}
-
-impl Drop for RedisStage {
-    fn drop(&mut self) {
-        let mut server = self.server.lock().unwrap();
-        let _ = server.kill();
-        let _ = server.wait();
     }
 }

@@ -49,8 +49,9 @@ fn after_help() -> String {
 /// What goes for every command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
-    /// Where the tasks are: embedded:PATH (a durable queue in a directory), or tidegate://HOST:PORT (a
-    /// server; its access token is read from TIDEGATE_TOKEN)
+    /// Where the tasks are: embedded:PATH (a durable queue in a directory), tidegate://HOST:PORT (a
+    /// server; its access token is read from TIDEGATE_TOKEN), redis://HOST:PORT or
+    /// postgres://HOST/DATABASE
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     pub(crate) broker: Vec<String>,
     /// The configuration file [default: tidegate.yaml, if there is one]

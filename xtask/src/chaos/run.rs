@@ -31,7 +31,7 @@ pub(super) fn run(
     server: Redis,
     args: &ChaosArgs,
 ) -> Result<(Rig, Result<(), String>), String> {
-    let proxy = Proxy::open(server.port).map_err(|error| error.to_string())?;
+    let proxy = Proxy::open(server.port()).map_err(|error| error.to_string())?;
     let rig = rig.on(Redis::url(proxy.port));
     let mut play =
         Play { rig, server, proxy, processes: Vec::new(), rng: Rng::with_seed(args.seed) };

@@ -1,6 +1,7 @@
 //! Servers of others, private to this process: a directory of their own, a free port, ended with it.
 
 pub mod postgres;
+pub mod redis;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
