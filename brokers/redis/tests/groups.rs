@@ -1,7 +1,7 @@
 //! Members of a group come, go and die, and nothing is lost, handed out twice or out of order.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering as Memory};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{
-    Broker, Held, Member, Membership, NewTask, Ordering, Partitions, QueueName, QueueSpec,
+    Broker, Held, Lease, Member, Membership, NewTask, Ordering, Partitions, QueueName, QueueSpec,
     ReceiveOptions, Receiver, SessionOptions,
 };
 use tidegate_redis::Config;
@@ -19,8 +19,16 @@ const PARTITIONS: u32 = 6;
 const KEYS: u32 = 24;
 const TASKS: u32 = 1_200;
 
-/// Key and number of each task in the order of the receives.
-type Received = Arc<Mutex<Vec<(u32, u32)>>>;
+/// What the workers have seen together.
+#[derive(Default)]
+struct Seen {
+    /// Key and number of each task in the order of the receives.
+    received: Vec<(u32, u32)>,
+    /// Keys of tasks in hand.
+    in_hand: BTreeSet<u32>,
+}
+
+type Received = Arc<Mutex<Seen>>;
 
 struct Worker {
     name: String,
@@ -50,16 +58,26 @@ async fn work(receiver: Receiver, leaves: Arc<AtomicBool>, received: Received) {
     while !leaves.load(Memory::Relaxed) {
         let options = ReceiveOptions::up_to(5).waiting(Duration::from_millis(20));
         let leases = receiver.receive(&options).await.unwrap();
-        for lease in &leases {
-            let text = std::str::from_utf8(&lease.task.payload).unwrap();
-            let (key, number) = text.split_once(' ').unwrap();
-            received.lock().unwrap().push((key.parse().unwrap(), number.parse().unwrap()));
+        let tasks: Vec<(u32, u32)> = leases.iter().map(key_and_number).collect();
+        for (key, number) in &tasks {
+            let mut seen = received.lock().unwrap();
+            seen.received.push((*key, *number));
+            assert!(seen.in_hand.insert(*key), "key {key} is in two hands");
         }
-        for lease in &leases {
+        // The work: owners change meanwhile.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        for (lease, (key, _)) in leases.iter().zip(&tasks) {
+            received.lock().unwrap().in_hand.remove(key);
             let _ = receiver.complete(lease).await.unwrap();
         }
     }
     receiver.close(Held::Release).await.unwrap();
+}
+
+fn key_and_number(lease: &Lease) -> (u32, u32) {
+    let text = std::str::from_utf8(&lease.task.payload).unwrap();
+    let (key, number) = text.split_once(' ').unwrap();
+    (key.parse().unwrap(), number.parse().unwrap())
 }
 
 async fn start(broker: &Broker, number: u32, received: &Received) -> Worker {
@@ -138,7 +156,7 @@ async fn a_storm_of_joins_and_leaves_loses_nothing_and_keeps_every_keys_order() 
     settled(&control, &names).await;
 
     let mut by_key: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for (key, number) in received.lock().unwrap().iter() {
+    for (key, number) in &received.lock().unwrap().received {
         by_key.entry(*key).or_default().push(*number);
     }
     for (key, numbers) in by_key {
