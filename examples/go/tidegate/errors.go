@@ -52,6 +52,9 @@ func ErrorOf(told *pb.Error) *Error {
 
 // Failures that carry no Error come from the connection, or from the door in front of the broker.
 var kinds = map[codes.Code]string{
+	// What a connection that breaks in the middle leaves; the broker's own come with an Error.
+	codes.Internal:          "UNAVAILABLE",
+	codes.Unknown:           "UNAVAILABLE",
 	codes.Unavailable:       "UNAVAILABLE",
 	codes.Canceled:          "UNAVAILABLE",
 	codes.DeadlineExceeded:  "UNAVAILABLE",

@@ -7,8 +7,12 @@ from google.rpc import status_pb2
 
 from tidegate.v1 import broker_pb2 as pb
 
-# Failures that carry no `Error`: they come from the connection, or from the door in front of the broker.
+# Failures that carry no `Error`: they come from the connection, or from the door in front of the broker. What a
+# connection that breaks in the middle leaves is told as INTERNAL or UNKNOWN at times; the broker's own come with an
+# `Error`.
 _KINDS = {
+    grpc.StatusCode.INTERNAL: "UNAVAILABLE",
+    grpc.StatusCode.UNKNOWN: "UNAVAILABLE",
     grpc.StatusCode.UNAVAILABLE: "UNAVAILABLE",
     grpc.StatusCode.CANCELLED: "UNAVAILABLE",
     grpc.StatusCode.DEADLINE_EXCEEDED: "UNAVAILABLE",

@@ -44,6 +44,9 @@ export class TidegateError extends Error {
 
 /** Failures that carry no `Error` come from the connection, or from the door in front of the broker. */
 const KINDS = new Map<Code, string>([
+  // What a connection that breaks in the middle leaves; the broker's own come with an Error.
+  [Code.Internal, "UNAVAILABLE"],
+  [Code.Unknown, "UNAVAILABLE"],
   [Code.Unavailable, "UNAVAILABLE"],
   [Code.Canceled, "UNAVAILABLE"],
   [Code.DeadlineExceeded, "UNAVAILABLE"],
