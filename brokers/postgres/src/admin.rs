@@ -207,7 +207,7 @@ async fn update(postgres: &Postgres, spec: &QueueSpec) -> Result<QueueSpec> {
             "the queue was changed meanwhile: its revision is {is}, not {not}; read it again"
         ));
     }
-    if let Some(field) = fixed_difference(old, spec) {
+    if let Some(field) = old.fixed_difference(spec) {
         return conflict(format!("the {field} of a queue cannot change; make a new queue"));
     }
     change.make_dead_letter_queue(spec).await?;
@@ -238,16 +238,6 @@ async fn delete(postgres: &Postgres, name: &QueueName) -> Result<()> {
     change.commit().await?;
     postgres.inner.queues.forget(name);
     Ok(())
-}
-
-/// What an update may not change, if it would.
-fn fixed_difference(old: &QueueSpec, new: &QueueSpec) -> Option<&'static str> {
-    let fields = [
-        ("ordering", old.ordering == new.ordering),
-        ("router", old.router == new.router),
-        ("partitions", old.partitions == new.partitions),
-    ];
-    fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }
 
 /// The parameters that say which dead tasks are meant.

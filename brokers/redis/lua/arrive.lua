@@ -11,9 +11,8 @@ local old = move.record
 local number = next_of('number')
 local record = {
   st = 'h', p = old.p, n = old.n, c = old.n, f = 0, g = true, e = number, e0 = old.e0 or old.e, s = 'r',
-  err = old.err, u = old.u,
+  err = old.err,
 }
-record.u = nil
 if move.kind == 'dead' then record.m = old.x end
 redis.call('XADD', base .. 'h', entry_id(number), unpack(move.fields))
 stream_of(record.p)

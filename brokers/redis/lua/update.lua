@@ -1,13 +1,16 @@
--- Gives a partition another spec, if its revision is still the one that the caller knows.
+-- Gives a partition another spec: the first one if its revision is still the one that the caller knows, the others
+-- if theirs is older, for they may have missed an update that was cut short.
 --
--- ARGV  revision, then pairs of a field of the meta hash and its value
--- Returns the revision that it has now. A retention that is new is applied to what is there.
+-- ARGV  the revision that it must have, or '' for any before the new one; the new one; then pairs of a field of the
+--       meta hash and its value
+-- Returns 1 if it was done and the revision that it has now. A retention that is new is applied to what is there.
 
 if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
 local revision = redis.call('HGET', KEYS[1], 'revision')
-if revision ~= ARGV[1] then return revision end
-local fields = {}
-for i = 2, #ARGV do fields[i - 1] = ARGV[i] end
+if ARGV[1] ~= '' and revision ~= ARGV[1] then return { 0, revision } end
+if tonumber(revision) >= tonumber(ARGV[2]) then return { 0, revision } end
+local fields = { 'revision', ARGV[2] }
+for i = 3, #ARGV do fields[i] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
 local had = meta.retention_us
 open()
@@ -27,4 +30,4 @@ elseif meta.retention_us < 0 then
   redis.call('UNLINK', base .. 'r')
 end
 advance()
-return redis.call('HGET', KEYS[1], 'revision')
+return { 1, ARGV[2] }

@@ -8,7 +8,7 @@ use tidegate_core::{
 
 use crate::driver::{Redis, settings};
 use crate::inspect::Dead;
-use crate::reply::{int_of, strange};
+use crate::reply::{Parts, int_of, strange};
 use crate::script;
 
 const ADMINISTER: Operation = Operation::Administer;
@@ -21,7 +21,7 @@ impl Admin for Redis {
         if old.revision != spec.revision {
             return Err(changed_meanwhile(spec, &old.revision.to_string()));
         }
-        if let Some(field) = fixed_difference(&old, spec) {
+        if let Some(field) = old.fixed_difference(spec) {
             let why = format!("the {field} of a queue cannot change; make a new queue");
             return Err(Error::new(ErrorKind::Conflict, ADMINISTER, why).on(&spec.name));
         }
@@ -30,16 +30,20 @@ impl Admin for Redis {
         let text = serde_json::to_string(&new).map_err(|_| strange(ADMINISTER))?;
         for partition in self.partitions(&spec.name, spec) {
             let settings = settings(&new, partition.index);
+            // WHY: the first partition decides; the others follow it, whatever they have missed.
+            let decides = partition.index == 0;
             let update = |call: &mut ScriptInvocation<'_>| {
-                call.arg(spec.revision).arg("spec").arg(&text).arg("revision").arg(new.revision);
+                call.arg(if decides { spec.revision.to_string() } else { String::new() });
+                call.arg(new.revision).arg("spec").arg(&text);
                 settings.iter().for_each(|(name, value)| {
                     call.arg(*name).arg(value);
                 });
             };
-            // WHY: the first partition decides; the others follow it, and again at the next update if cut short.
-            let now = self.link.run(&script::UPDATE, &partition, ADMINISTER, update).await;
-            let revision = text_of(now.map_err(|error| error.on(&spec.name))?)?;
-            if partition.index == 0 && revision != new.revision.to_string() {
+            let answer = self.link.run(&script::UPDATE, &partition, ADMINISTER, update).await;
+            let answer = answer.map_err(|error| error.on(&spec.name))?;
+            let mut answer = Parts::of(answer, ADMINISTER)?;
+            let (done, revision) = (answer.int()? == 1, answer.text()?);
+            if decides && !done {
                 return Err(changed_meanwhile(spec, &revision));
             }
         }
@@ -130,27 +134,10 @@ fn count(answer: &Value) -> Result<u64> {
     u64::try_from(int_of(answer, ADMINISTER)?).map_err(|_| strange(ADMINISTER))
 }
 
-fn text_of(answer: Value) -> Result<String> {
-    match answer {
-        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| strange(ADMINISTER)),
-        _ => Err(strange(ADMINISTER)),
-    }
-}
-
 fn changed_meanwhile(spec: &QueueSpec, revision: &str) -> Error {
     let why = format!(
         "the queue was changed meanwhile: its revision is {revision}, not {}; read it again",
         spec.revision
     );
     Error::new(ErrorKind::Conflict, ADMINISTER, why).on(&spec.name)
-}
-
-/// What an update may not change, if it would.
-fn fixed_difference(old: &QueueSpec, new: &QueueSpec) -> Option<&'static str> {
-    let fields = [
-        ("ordering", old.ordering == new.ordering),
-        ("router", old.router == new.router),
-        ("partitions", old.partitions == new.partitions),
-    ];
-    fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }

@@ -54,7 +54,7 @@ async fn join(broker: &Broker, name: &str) -> Receiver {
 }
 
 /// Receives and completes until it is told to leave.
-async fn work(receiver: Receiver, leaves: Arc<AtomicBool>, received: Received) {
+async fn work(broker: Broker, receiver: Receiver, leaves: Arc<AtomicBool>, received: Received) {
     while !leaves.load(Memory::Relaxed) {
         let options = ReceiveOptions::up_to(5).waiting(Duration::from_millis(20));
         let leases = receiver.receive(&options).await.unwrap();
@@ -65,7 +65,7 @@ async fn work(receiver: Receiver, leaves: Arc<AtomicBool>, received: Received) {
             assert!(seen.in_hand.insert(*key), "key {key} is in two hands");
         }
         // The work: owners change meanwhile.
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        let _ = members(&broker).await;
         for (lease, (key, _)) in leases.iter().zip(&tasks) {
             received.lock().unwrap().in_hand.remove(key);
             let _ = receiver.complete(lease).await.unwrap();
@@ -84,7 +84,7 @@ async fn start(broker: &Broker, number: u32, received: &Received) -> Worker {
     let name = format!("member-{number}");
     let receiver = join(broker, &name).await;
     let leaves = Arc::new(AtomicBool::new(false));
-    let work = tokio::spawn(work(receiver, leaves.clone(), received.clone()));
+    let work = tokio::spawn(work(broker.clone(), receiver, leaves.clone(), received.clone()));
     Worker { name, leaves, work }
 }
 

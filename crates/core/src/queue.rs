@@ -166,6 +166,16 @@ impl QueueSpec {
         fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
     }
 
+    /// The first field that an update to `other` would change and may not, by its name.
+    pub fn fixed_difference(&self, other: &Self) -> Option<&'static str> {
+        let fields = [
+            ("ordering", self.ordering == other.ordering),
+            ("router", self.router == other.router),
+            ("partitions", self.partitions == other.partitions),
+        ];
+        fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
+    }
+
     /// Says what is wrong with the spec, if anything.
     pub fn check(&self) -> Result<(), String> {
         self.retry.check()?;

@@ -188,7 +188,7 @@ impl Store {
             );
             return Err(Error::new(ErrorKind::Conflict, ADMINISTER, why).on(&spec.name));
         }
-        if let Some(field) = fixed_difference(old, spec) {
+        if let Some(field) = old.fixed_difference(spec) {
             let why = format!("the {field} of a queue cannot change; make a new queue");
             return Err(Error::new(ErrorKind::Conflict, ADMINISTER, why).on(&spec.name));
         }
@@ -217,14 +217,4 @@ impl Store {
         self.queues.remove(name);
         Ok(())
     }
-}
-
-/// What an update may not change, if it would.
-fn fixed_difference(old: &QueueSpec, new: &QueueSpec) -> Option<&'static str> {
-    let fields = [
-        ("ordering", old.ordering == new.ordering),
-        ("router", old.router == new.router),
-        ("partitions", old.partitions == new.partitions),
-    ];
-    fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }

@@ -100,7 +100,7 @@ impl State {
             );
             return Err(conflict(&spec.name, ADMINISTER, why));
         }
-        if let Some(field) = fixed_difference(&old, spec) {
+        if let Some(field) = old.fixed_difference(spec) {
             let why = format!("the {field} of a queue cannot change; make a new queue");
             return Err(conflict(&spec.name, ADMINISTER, why));
         }
@@ -289,14 +289,4 @@ impl State {
 
 fn spec_bytes(spec: &QueueSpec) -> Vec<u8> {
     serde_json::to_vec(spec).unwrap_or_default()
-}
-
-/// What an update may not change, if it would.
-fn fixed_difference(old: &QueueSpec, new: &QueueSpec) -> Option<&'static str> {
-    let fields = [
-        ("ordering", old.ordering == new.ordering),
-        ("router", old.router == new.router),
-        ("partitions", old.partitions == new.partitions),
-    ];
-    fields.into_iter().find(|(_, same)| !same).map(|(field, _)| field)
 }
