@@ -12,6 +12,11 @@ mod side_by_side;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+
+/// The same as the `tidegate` binary's, for all that is measured.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Tidegate beside its peers, and the engine's curves
 #[derive(Debug, Parser)]

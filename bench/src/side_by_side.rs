@@ -33,7 +33,7 @@ pub(crate) struct PeersArgs {
     /// How often each is measured; the median is shown
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Only queues whose name has this in it
+    /// Only queues whose name has this in it; the others are held against the first of them
     #[arg(long)]
     only: Vec<String>,
     /// Prints an array of rows instead of a table
@@ -41,7 +41,7 @@ pub(crate) struct PeersArgs {
     json: bool,
 }
 
-/// A row of results. `ratio` is what Tidegate did in the same rounds, by what this one did.
+/// A row of results. `ratio` is what the first row did in the same rounds, by what this one did.
 #[derive(Debug, Serialize)]
 struct Row {
     queue: &'static str,
@@ -140,8 +140,7 @@ async fn cell(args: &PeersArgs, durability: Durability, clients: usize) -> Resul
 /// Whether a queue is to be measured; one whose program is missing is named.
 fn is_wanted(kind: &Kind, only: &[String]) -> bool {
     let is_named = only.is_empty() || only.iter().any(|part| kind.name.contains(&**part));
-    let is_first = kind.program.is_none();
-    if !is_named && !is_first {
+    if !is_named {
         return false;
     }
     let missing = kind.program.filter(|program| find_program(program).is_none());
@@ -159,7 +158,7 @@ fn table(rows: &[Row]) -> Table {
         "CLIENTS",
         "BATCH",
         "TASKS/S",
-        "TIDEGATE IS",
+        "THE FIRST IS",
         "ENQUEUE P50/P99 US",
         "PICKUP P50/P99 US",
         "CPU US CLIENT/SERVER",

@@ -112,11 +112,16 @@ impl Line {
     }
 
     pub(super) async fn sends(&self) -> Result<&Sends> {
-        self.sends.get_or_try_init(|| Sends::start(self.calls())).await
+        self.sends.get_or_try_init(|| Sends::start(self.calls(), self.batch_max())).await
     }
 
     pub(super) async fn work(&self) -> Result<&Work> {
-        self.work.get_or_try_init(|| Work::start(self.calls())).await
+        self.work.get_or_try_init(|| Work::start(self.calls(), self.batch_max())).await
+    }
+
+    /// Most tasks or leases of one message.
+    const fn batch_max(&self) -> usize {
+        self.hello.capabilities.batch_max
     }
 
     /// A number for a session, new on this line.

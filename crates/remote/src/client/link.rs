@@ -59,11 +59,22 @@ impl Link {
 
     /// The line to go out on. Waits a little where there is none.
     pub(super) async fn ready(&self, doing: Operation) -> Result<Ready> {
-        if let State::Up(line) = &*self.state.borrow()
-            && line.is_open()
-        {
-            return Ok(Ready::Up(line.clone()));
+        match self.up() {
+            Some(line) => Ok(Ready::Up(line)),
+            // WHY: boxed, so that calls are small as long as there is a line.
+            None => Box::pin(self.wait(doing)).await,
         }
+    }
+
+    /// The line, if calls can go out on it now.
+    pub(super) fn up(&self) -> Option<Arc<Line>> {
+        match &*self.state.borrow() {
+            State::Up(line) if line.is_open() => Some(line.clone()),
+            _ => None,
+        }
+    }
+
+    async fn wait(&self, doing: Operation) -> Result<Ready> {
         let mut changes = self.state.subscribe();
         let settled = changes.wait_for(|state| match state {
             State::Up(line) => line.is_open(),

@@ -1,8 +1,9 @@
 //! A broker at the other end of a connection, as a driver.
 //!
 //! A `line` is one connection, from its hello to its end; `link` keeps one up, over restarts of the
-//! server. On a line, `sends` and `work` are its two streams, with `pending` calls that wait for their
-//! answers; `views` are its plain calls. `session` is one consumer's place, on whatever line there is.
+//! server. On a line, `sends` and `work` are its two streams, on which calls go out `together` and are
+//! `pending` until they are answered; `views` are its plain calls. `session` is one consumer's place, on
+//! whatever line there is.
 
 mod driver;
 mod line;
@@ -11,6 +12,7 @@ mod pending;
 mod sends;
 mod session;
 mod target;
+mod together;
 mod views;
 mod work;
 

@@ -3,30 +3,27 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use prost::Message;
 use tidegate_core::{Enqueued, Error, ErrorKind, NewTask, Operation, QueueName, Result};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
 use super::line::{Calls, lost};
 use super::pending::Pending;
+use super::together::{Call, Joins, MESSAGE_BYTES, Outgoing, Together, is_refusal};
 use crate::proto;
 use crate::wire::error::{error_from, status_from};
-use crate::wire::task::{enqueued_from, new_task_to};
+use crate::wire::task::{bytes_of, enqueued_from, new_task_to};
 
 const ENQUEUE: Operation = Operation::Enqueue;
 
-/// Most bytes of tasks in one request, unless one task alone has more.
-const REQUEST_TASK_BYTES: usize = 4 << 20;
-
-type Answer = Result<Vec<proto::Enqueued>>;
+/// An answer of its own; or none, for the request was refused together with others.
+type Told = Option<Result<Vec<proto::Enqueued>, proto::Error>>;
 
 /// The stream of sends of a line. Ends with it.
 #[derive(Debug)]
 pub(super) struct Sends {
-    requests: mpsc::UnboundedSender<proto::EnqueueRequest>,
-    pending: Arc<Pending<oneshot::Sender<Answer>>>,
+    requests: mpsc::UnboundedSender<Call<proto::EnqueueRequest>>,
+    pending: Arc<Pending<oneshot::Sender<Told>>>,
     /// Bytes that may be sent before more is answered.
     credit: Arc<Semaphore>,
     credit_bytes: u32,
@@ -34,16 +31,18 @@ pub(super) struct Sends {
 
 impl Sends {
     /// Opens the stream and waits for its credit.
-    pub(super) async fn start(mut calls: Calls) -> Result<Self> {
+    pub(super) async fn start(mut calls: Calls, batch_max: usize) -> Result<Self> {
         let (requests, outgoing) = mpsc::unbounded_channel();
-        let answers = calls.enqueue(UnboundedReceiverStream::new(outgoing)).await;
+        let together = Arc::new(Together::default());
+        let outgoing = Outgoing::new(outgoing, together.clone(), batch_max);
+        let answers = calls.enqueue(outgoing).await;
         let mut answers = answers.map_err(|status| status_from(status, ENQUEUE))?.into_inner();
         let first = answers.message().await.map_err(|status| status_from(status, ENQUEUE))?;
         let credit = first.ok_or_else(|| lost(ENQUEUE))?.credit_bytes;
         let credit_bytes = u32::try_from(credit).unwrap_or(u32::MAX).max(1);
         let pending = Arc::new(Pending::new());
         let credit = Arc::new(Semaphore::new(credit_bytes as usize));
-        tokio::spawn(hand_out(answers, pending.clone(), credit.clone()));
+        tokio::spawn(hand_out(answers, pending.clone(), together, credit.clone()));
         Ok(Self { requests, pending, credit, credit_bytes })
     }
 
@@ -59,85 +58,123 @@ impl Sends {
         queue: &QueueName,
         tasks: &[NewTask],
     ) -> Result<Vec<Result<Enqueued>>> {
-        let mut left = requests_of(queue, tasks);
-        let Some((first, bytes)) = left.next() else { return Ok(Vec::new()) };
-        let mut outcomes = self.request(queue, first, bytes).await?;
-        for (request, bytes) in left {
-            let count = request.tasks.len();
-            match self.request(queue, request, bytes).await {
+        let mut outcomes = Vec::new();
+        for part in parts(tasks) {
+            match self.request(queue, part).await {
+                Ok(more) if outcomes.is_empty() => outcomes = more,
                 Ok(more) => outcomes.extend(more),
+                Err(error) if outcomes.is_empty() => return Err(error),
                 // WHY: an earlier request went in, so the error is these tasks' alone.
                 Err(error) => {
                     let again = || Error::new(error.kind(), ENQUEUE, error.message()).on(queue);
-                    outcomes.extend(std::iter::repeat_with(|| Err(again())).take(count));
+                    outcomes.extend(std::iter::repeat_with(|| Err(again())).take(part.len()));
                 }
             }
         }
         Ok(outcomes)
     }
 
-    async fn request(
+    /// Enqueues what fits one request.
+    async fn request(&self, queue: &QueueName, tasks: &[NewTask]) -> Result<Vec<Result<Enqueued>>> {
+        let bytes = tasks.iter().map(bytes_of).sum::<usize>();
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.credit_bytes);
+        let permits = self.credit.acquire_many(permits);
+        let _held = permits.await.map_err(|_| lost(ENQUEUE).on(queue))?;
+        for alone in [false, true] {
+            // WHY: one that is refused together with others need not have been the one to blame.
+            let Some(answer) = self.told(queue, tasks, bytes, alone).await? else { continue };
+            let outcomes = answer.map_err(error_from)?;
+            if outcomes.len() != tasks.len() {
+                let why = "the server answered for another number of tasks than it was sent";
+                return Err(Error::new(ErrorKind::Unexpected, ENQUEUE, why).on(queue));
+            }
+            return outcomes.into_iter().map(|outcome| enqueued_from(outcome, ENQUEUE)).collect();
+        }
+        Err(lost(ENQUEUE).on(queue))
+    }
+
+    async fn told(
         &self,
         queue: &QueueName,
-        mut request: proto::EnqueueRequest,
+        tasks: &[NewTask],
         bytes: usize,
-    ) -> Result<Vec<Result<Enqueued>>> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let permits = self.credit.acquire_many(bytes.min(self.credit_bytes));
-        let _held = permits.await.map_err(|_| lost(ENQUEUE).on(queue))?;
+        alone: bool,
+    ) -> Result<Told> {
         let (tell, told) = oneshot::channel();
-        let number = self.pending.add(tell).ok_or_else(|| lost(ENQUEUE).on(queue))?;
-        request.id = number;
-        let count = request.tasks.len();
+        let id = self.pending.add(tell).ok_or_else(|| lost(ENQUEUE).on(queue))?;
+        let (count, tasks) = (tasks.len(), tasks.iter().map(new_task_to).collect());
+        let message = proto::EnqueueRequest { id, queue: queue.to_string(), tasks };
         // A stream that has ended has dropped `tell` too.
-        let _ = self.requests.send(request);
-        let outcomes = told.await.map_err(|_| lost(ENQUEUE).on(queue))??;
-        if outcomes.len() != count {
-            let why = "the server answered for another number of tasks than it was sent";
-            return Err(Error::new(ErrorKind::Unexpected, ENQUEUE, why).on(queue));
-        }
-        outcomes.into_iter().map(|outcome| enqueued_from(outcome, ENQUEUE)).collect()
+        let _ = self.requests.send(Call { message, count, bytes, alone });
+        told.await.map_err(|_| lost(ENQUEUE).on(queue))
+    }
+}
+
+impl Joins for proto::EnqueueRequest {
+    fn number(&self) -> u64 {
+        self.id
+    }
+
+    fn is_barrier(&self) -> bool {
+        false
+    }
+
+    fn goes_with(&self, other: &Self) -> bool {
+        self.queue == other.queue
+    }
+
+    fn join(&mut self, other: Self) {
+        self.tasks.extend(other.tasks);
     }
 }
 
 /// Hands answers to those who wait for them, until the stream ends.
 async fn hand_out(
     mut answers: Streaming<proto::EnqueueResponse>,
-    pending: Arc<Pending<oneshot::Sender<Answer>>>,
+    pending: Arc<Pending<oneshot::Sender<Told>>>,
+    together: Arc<Together>,
     credit: Arc<Semaphore>,
 ) {
+    // Nobody may be waiting any more.
+    let tell = |id, told| pending.take(id).map(|tell| tell.send(told));
     while let Some(Ok(answer)) = answers.next().await {
         let proto::EnqueueResponse { id, outcomes, error, credit_bytes: _ } = answer;
-        if let Some(tell) = pending.take(id) {
-            // Nobody may be waiting any more.
-            let _ = tell.send(error.map_or(Ok(outcomes), |error| Err(error_from(error))));
+        let answer = error.map_or(Ok(outcomes), Err);
+        let Some(carried) = together.take(id) else {
+            tell(id, Some(answer));
+            continue;
+        };
+        match answer {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                for (id, count) in carried {
+                    tell(id, Some(Ok(outcomes.by_ref().take(count).collect())));
+                }
+            }
+            Err(error) => {
+                for (id, _) in carried {
+                    tell(id, (!is_refusal(&error)).then(|| Err(error.clone())));
+                }
+            }
         }
     }
     pending.end();
     credit.close();
 }
 
-/// Splits tasks into requests that a server takes, each with the bytes of its tasks.
-fn requests_of(
-    queue: &QueueName,
-    tasks: &[NewTask],
-) -> impl Iterator<Item = (proto::EnqueueRequest, usize)> {
-    let with_bytes = |task: &NewTask| {
-        let task = new_task_to(task);
-        let bytes = task.encoded_len();
-        (task, bytes)
-    };
-    let mut left = tasks.iter().map(with_bytes).peekable();
+/// Splits tasks into runs that fit one request.
+fn parts(tasks: &[NewTask]) -> impl Iterator<Item = &[NewTask]> {
+    let mut left = tasks;
     std::iter::from_fn(move || {
-        let (mut fitting, mut sum) = (Vec::new(), 0);
-        while let Some((task, bytes)) =
-            left.next_if(|(_, bytes)| sum + bytes <= REQUEST_TASK_BYTES || fitting.is_empty())
-        {
-            fitting.push(task);
-            sum += bytes;
-        }
-        let request = proto::EnqueueRequest { id: 0, queue: queue.to_string(), tasks: fitting };
-        (!request.tasks.is_empty()).then_some((request, sum))
+        let mut bytes = 0;
+        let fitting = left.iter().take_while(|task| {
+            bytes += bytes_of(task);
+            bytes <= MESSAGE_BYTES
+        });
+        let count = fitting.count().max(1).min(left.len());
+        let (now, later) = left.split_at(count);
+        left = later;
+        (!now.is_empty()).then_some(now)
     })
 }
 
@@ -148,8 +185,7 @@ mod tests {
     fn counts(bytes_of_each: &[usize]) -> Vec<usize> {
         let task = |bytes: &usize| NewTask::new("k", vec![0; *bytes]);
         let tasks: Vec<NewTask> = bytes_of_each.iter().map(task).collect();
-        let queue = QueueName::new("q").unwrap();
-        requests_of(&queue, &tasks).map(|(request, _)| request.tasks.len()).collect()
+        parts(&tasks).map(<[NewTask]>::len).collect()
     }
 
     #[test]

@@ -64,26 +64,42 @@ impl RemoteSession {
             let why = "the session was closed";
             return Err(Error::new(ErrorKind::Closed, doing, why).on(&self.queue));
         }
-        let line = self.link.line(doing).await.map_err(|error| error.on(&self.queue))?;
-        let known = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(opened) = known.filter(|opened| Arc::ptr_eq(&opened.line, &line)) {
-            return Ok(opened);
+        match self.here() {
+            Some(opened) => Ok(opened),
+            // WHY: boxed, so that calls are small as long as there is a line.
+            None => Box::pin(self.open_anew(doing)).await,
         }
+    }
+
+    /// The session on the line that is up, if it is open there.
+    fn here(&self) -> Option<Opened> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().filter(|opened| opened.line.is_open()).cloned()
+    }
+
+    async fn open_anew(&self, doing: Operation) -> Result<Opened> {
+        let line = self.link.line(doing).await.map_err(|error| error.on(&self.queue))?;
         let opened = Opened { session: line.next_session(), line };
         let (queue, member) = (self.queue.to_string(), self.member.clone());
-        self.take(&opened, Step::Open(proto::Open { queue, member }), doing).await?;
+        let open = || Step::Open(proto::Open { queue: queue.clone(), member: member.clone() });
+        self.take(&opened, open, doing).await?;
         // WHY: where two calls opened one each, either will do, and the other ends with the line.
         *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened.clone());
         Ok(opened)
     }
 
-    async fn take(&self, at: &Opened, step: Step, doing: Operation) -> Result<Answer> {
+    async fn take(&self, at: &Opened, step: impl Fn() -> Step, doing: Operation) -> Result<Answer> {
         let work = at.line.work().await.map_err(|error| error.during(doing).on(&self.queue))?;
         let answer = work.step(at.session, step, doing, &self.queue).await;
         answer.map_err(|error| self.link.or_closed(error))
     }
 
-    async fn outcomes(&self, step: Step, count: usize, doing: Operation) -> Result<Vec<Settled>> {
+    async fn outcomes(
+        &self,
+        step: impl Fn() -> Step,
+        count: usize,
+        doing: Operation,
+    ) -> Result<Vec<Settled>> {
         let place = self.place(doing).await?;
         match self.take(&place, step, doing).await? {
             Answer::Outcomes(outcomes) if outcomes.outcomes.len() == count => {
@@ -111,7 +127,7 @@ impl Session for RemoteSession {
             per_key: u32::try_from(*per_key).unwrap_or(u32::MAX),
         };
         let place = self.place(RECEIVE).await?;
-        match self.take(&place, Step::Credit(credit), RECEIVE).await? {
+        match self.take(&place, || Step::Credit(credit), RECEIVE).await? {
             Answer::Leases(leases) => {
                 leases.leases.into_iter().map(|lease| lease_from(lease, &self.queue)).collect()
             }
@@ -120,14 +136,18 @@ impl Session for RemoteSession {
     }
 
     async fn settle(&self, verdicts: &[(LeaseToken, Verdict)]) -> Result<Vec<Settled>> {
-        let decisions = verdicts.iter().map(decision_to).collect();
-        let step = Step::Settle(proto::Settle { decisions });
+        let step = || {
+            let decisions = verdicts.iter().map(decision_to).collect();
+            Step::Settle(proto::Settle { decisions })
+        };
         self.outcomes(step, verdicts.len(), Operation::Settle).await
     }
 
     async fn extend(&self, leases: &[(LeaseToken, Duration)]) -> Result<Vec<Settled>> {
-        let extensions = leases.iter().map(extension_to).collect();
-        let step = Step::Extend(proto::Extend { extensions });
+        let step = || {
+            let extensions = leases.iter().map(extension_to).collect();
+            Step::Extend(proto::Extend { extensions })
+        };
         self.outcomes(step, leases.len(), Operation::Extend).await
     }
 
@@ -139,7 +159,7 @@ impl Session for RemoteSession {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
         // WHY: a session whose line is gone has ended with it.
         let Some(opened) = opened.filter(|opened| opened.line.is_open()) else { return Ok(()) };
-        let step = Step::Close(proto::Close { keep: held == Held::Keep });
+        let step = || Step::Close(proto::Close { keep: held == Held::Keep });
         self.take(&opened, step, CLOSE).await.map(drop)
     }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use prost::Message;
 use tidegate_core::{Error, ErrorKind, Operation, QueueName, Result};
 use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
 use super::line::{Calls, lost};
 use super::pending::Pending;
+use super::together::{Call, Joins, Outgoing, Together, is_refusal};
 use crate::proto::{self, work_request::Step, work_response::Answer};
 use crate::wire::error::{error_from, status_from};
 
@@ -23,7 +24,8 @@ pub(super) struct Work {
 
 #[derive(Debug)]
 struct Shared {
-    steps: mpsc::UnboundedSender<proto::WorkRequest>,
+    steps: mpsc::UnboundedSender<Call<proto::WorkRequest>>,
+    together: Arc<Together>,
     pending: Pending<Waiting>,
 }
 
@@ -36,17 +38,19 @@ struct Waiting {
     tell: oneshot::Sender<Told>,
 }
 
-/// A whole answer. Leases that nobody takes any more are given back.
-type Told = Result<Answer>;
+/// A whole answer, or none, for the step was refused together with others. Leases that nobody takes any
+/// more are given back.
+type Told = Option<Result<Answer>>;
 
 impl Work {
     /// Opens the stream.
-    pub(super) async fn start(mut calls: Calls) -> Result<Self> {
+    pub(super) async fn start(mut calls: Calls, batch_max: usize) -> Result<Self> {
         const OPEN: Operation = Operation::OpenSession;
         let (steps, outgoing) = mpsc::unbounded_channel();
-        let answers = calls.work(UnboundedReceiverStream::new(outgoing)).await;
+        let together = Arc::new(Together::default());
+        let answers = calls.work(Outgoing::new(outgoing, together.clone(), batch_max)).await;
         let answers = answers.map_err(|status| status_from(status, OPEN))?.into_inner();
-        let shared = Arc::new(Shared { steps, pending: Pending::new() });
+        let shared = Arc::new(Shared { steps, together, pending: Pending::new() });
         let (open, dropped) = oneshot::channel();
         tokio::spawn(hand_out(answers, shared.clone(), dropped));
         Ok(Self { shared, _open: open })
@@ -57,25 +61,36 @@ impl Work {
         self.shared.pending.end();
     }
 
-    /// Takes a step and waits for its answer.
+    /// Takes a step and waits for its answer. The step is made and taken again, alone, if it was
+    /// refused together with others: it need not have been the one to blame.
     pub(super) async fn step(
         &self,
         session: u32,
-        step: Step,
+        step: impl Fn() -> Step,
         doing: Operation,
         queue: &QueueName,
     ) -> Result<Answer> {
+        for alone in [false, true] {
+            let told = self.told(session, step(), alone).await;
+            if let Some(answer) = told.ok_or_else(|| lost(doing).on(queue))? {
+                return answer;
+            }
+        }
+        Err(lost(doing).on(queue))
+    }
+
+    /// What a step is told; `None` if the stream has ended.
+    async fn told(&self, session: u32, step: Step, alone: bool) -> Option<Told> {
         let (tell, told) = oneshot::channel();
-        let waiting = Waiting { session, parts: Vec::new(), tell };
-        let id = self.shared.pending.add(waiting).ok_or_else(|| lost(doing).on(queue))?;
+        let id = self.shared.pending.add(Waiting { session, parts: Vec::new(), tell })?;
         let mut cancel =
             matches!(step, Step::Credit(_)).then(|| Cancel { work: self, session, id });
-        self.shared.send(proto::WorkRequest { id, session, step: Some(step) });
+        self.shared.send(proto::WorkRequest { id, session, step: Some(step) }, alone);
         let told = told.await;
         if let Some(cancel) = &mut cancel {
             cancel.id = 0;
         }
-        told.map_err(|_| lost(doing).on(queue))?
+        told.ok()
     }
 }
 
@@ -97,29 +112,61 @@ impl Drop for Cancel<'_> {
 }
 
 impl Shared {
-    fn send(&self, request: proto::WorkRequest) {
+    fn send(&self, message: proto::WorkRequest, alone: bool) {
+        let decisions = match &message.step {
+            Some(Step::Settle(settle)) => settle.decisions.as_slice(),
+            _ => &[],
+        };
+        let bytes = decisions.iter().map(Message::encoded_len).sum();
+        let count = decisions.len();
         // A stream that has ended has dropped its pending steps.
-        let _ = self.steps.send(request);
+        let _ = self.steps.send(Call { message, count, bytes, alone });
     }
 
     fn send_and_forget(&self, session: u32, step: Step) {
-        self.send(proto::WorkRequest { id: self.pending.number(), session, step: Some(step) });
+        let id = self.pending.number();
+        self.send(proto::WorkRequest { id, session, step: Some(step) }, true);
     }
 
     fn answer(&self, id: u64, answer: Option<Answer>) {
-        let complete = match answer {
-            None => Err(unknown_answer()),
-            Some(Answer::Error(error)) => Err(error_from(error)),
+        match answer {
             Some(Answer::Leases(leases)) if leases.more => {
                 let parts = leases.leases;
                 self.pending.look(id, |waiting| waiting.parts.extend(parts));
-                return;
             }
-            Some(answer) => Ok(answer),
+            answer => match self.together.take(id) {
+                None => self.tell(id, Some(answer.map_or_else(|| Err(unknown_answer()), read))),
+                Some(carried) => self.share_out(carried, answer),
+            },
+        }
+    }
+
+    /// Hands each of the settles that went out as one its part.
+    fn share_out(&self, carried: Vec<(u64, usize)>, answer: Option<Answer>) {
+        let mut outcomes = match answer {
+            Some(Answer::Outcomes(outcomes)) => outcomes.outcomes.into_iter(),
+            Some(Answer::Error(error)) if is_refusal(&error) => {
+                return carried.into_iter().for_each(|(id, _)| self.tell(id, None));
+            }
+            Some(Answer::Error(error)) => {
+                let tell = |(id, _)| self.tell(id, Some(Err(error_from(error.clone()))));
+                return carried.into_iter().for_each(tell);
+            }
+            _ => {
+                let tell = |(id, _)| self.tell(id, Some(Err(unknown_answer())));
+                return carried.into_iter().for_each(tell);
+            }
         };
+        for (id, count) in carried {
+            let outcomes = outcomes.by_ref().take(count).collect();
+            self.tell(id, Some(Ok(Answer::Outcomes(proto::Outcomes { outcomes }))));
+        }
+    }
+
+    fn tell(&self, id: u64, told: Told) {
         let Some(Waiting { session, parts, tell }) = self.pending.take(id) else { return };
-        let complete = complete.map(|answer| with_parts(answer, parts));
-        if let Err(Ok(Answer::Leases(leases))) = tell.send(complete) {
+        let told = told.map(|answer| answer.map(|answer| with_parts(answer, parts)));
+        if let Err(Some(Ok(Answer::Leases(leases)))) = tell.send(told) {
             self.give_back(session, leases.leases);
         }
     }
@@ -136,6 +183,36 @@ impl Shared {
         if !decisions.is_empty() {
             self.send_and_forget(session, Step::Settle(proto::Settle { decisions }));
         }
+    }
+}
+
+/// Settles of one session can be one.
+impl Joins for proto::WorkRequest {
+    fn number(&self) -> u64 {
+        self.id
+    }
+
+    fn is_barrier(&self) -> bool {
+        matches!(self.step, Some(Step::Close(_) | Step::Open(_)))
+    }
+
+    fn goes_with(&self, other: &Self) -> bool {
+        let are_settles =
+            matches!((&self.step, &other.step), (Some(Step::Settle(_)), Some(Step::Settle(_))));
+        are_settles && self.session == other.session
+    }
+
+    fn join(&mut self, other: Self) {
+        if let (Some(Step::Settle(own)), Some(Step::Settle(more))) = (&mut self.step, other.step) {
+            own.decisions.extend(more.decisions);
+        }
+    }
+}
+
+fn read(answer: Answer) -> Result<Answer> {
+    match answer {
+        Answer::Error(error) => Err(error_from(error)),
+        answer => Ok(answer),
     }
 }
 

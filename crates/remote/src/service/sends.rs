@@ -10,7 +10,9 @@ use std::sync::Arc;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt, stream};
 use tidegate_core::access::Action;
-use tidegate_core::{Access, Enqueued, Error, ErrorKind, NewTask, Operation, QueueName, Result};
+use tidegate_core::{
+    Access, Broker, Enqueued, Error, ErrorKind, NewTask, Operation, QueueName, Result,
+};
 use tonic::{Status, Streaming};
 
 use super::Shared;
@@ -66,11 +68,13 @@ struct Batch {
 
 /// What became of a batch.
 struct Done {
-    requests: Vec<(u64, usize)>,
+    requests: Vec<(u64, Outcomes)>,
     bytes: usize,
-    outcomes: Result<Vec<Result<Enqueued>>>,
     _begun: Begun,
 }
+
+/// What a request is answered.
+type Outcomes = Result<Vec<Result<Enqueued>>, proto::Error>;
 
 impl Sends {
     async fn next(&mut self) -> Option<Result<proto::EnqueueResponse, Status>> {
@@ -104,9 +108,8 @@ impl Sends {
             self.unanswered_bytes += batch.bytes;
             let (shared, begun) = (self.shared.clone(), self.shared.drain.enter());
             self.running.push(Box::pin(async move {
-                let Batch { queue, tasks, requests, bytes } = batch;
-                let outcomes = shared.broker.enqueue(&queue, &tasks).await;
-                Done { requests, bytes, outcomes, _begun: begun }
+                let bytes = batch.bytes;
+                Done { requests: batch.enqueue(&shared.broker).await, bytes, _begun: begun }
             }));
         }
     }
@@ -150,31 +153,54 @@ impl Sends {
     }
 
     fn refuse(&mut self, id: u64, error: &Error) {
-        let error = Some(error_to(error));
-        self.receipts.push_back(proto::EnqueueResponse {
-            id,
-            error,
-            ..proto::EnqueueResponse::default()
-        });
+        self.receipts.push_back(refusal(id, error_to(error)));
     }
 
     fn finish(&mut self, done: Done) {
-        let Done { requests, bytes, outcomes, _begun } = done;
+        let Done { requests, bytes, _begun } = done;
         self.unanswered_bytes -= bytes;
-        match outcomes {
-            Err(error) => requests.iter().for_each(|(id, _)| self.refuse(*id, &error)),
+        self.receipts.extend(requests.into_iter().map(|(id, outcomes)| match outcomes {
             Ok(outcomes) => {
-                let mut outcomes = outcomes.into_iter().map(enqueued_to);
-                self.receipts.extend(requests.into_iter().map(|(id, count)| {
-                    let outcomes = outcomes.by_ref().take(count).collect();
-                    proto::EnqueueResponse { id, outcomes, error: None, credit_bytes: 0 }
-                }));
+                let outcomes = outcomes.into_iter().map(enqueued_to).collect();
+                proto::EnqueueResponse { id, outcomes, error: None, credit_bytes: 0 }
             }
-        }
+            Err(error) => refusal(id, error),
+        }));
     }
 }
 
+fn refusal(id: u64, error: proto::Error) -> proto::EnqueueResponse {
+    proto::EnqueueResponse { id, error: Some(error), ..proto::EnqueueResponse::default() }
+}
+
 impl Batch {
+    /// Enqueues it, and tells each request its part.
+    async fn enqueue(self, broker: &Broker) -> Vec<(u64, Outcomes)> {
+        let Self { queue, tasks, requests, bytes: _ } = self;
+        match broker.enqueue(&queue, &tasks).await {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                let part = |(id, count)| (id, Ok(outcomes.by_ref().take(count).collect()));
+                requests.into_iter().map(part).collect()
+            }
+            // WHY: nothing went in, so the requests can be told apart from the one to blame.
+            Err(error) if error.kind() == ErrorKind::Invalid && requests.len() > 1 => {
+                let (mut tasks, mut answers) = (tasks.as_slice(), Vec::new());
+                for (id, count) in requests {
+                    let (now, later) = tasks.split_at(count.min(tasks.len()));
+                    tasks = later;
+                    let outcomes = broker.enqueue(&queue, now).await;
+                    answers.push((id, outcomes.map_err(|error| error_to(&error))));
+                }
+                answers
+            }
+            Err(error) => {
+                let error = error_to(&error);
+                requests.into_iter().map(|(id, _)| (id, Err(error.clone()))).collect()
+            }
+        }
+    }
+
     fn add(&mut self, id: u64, tasks: Vec<NewTask>, bytes: usize) {
         self.requests.push((id, tasks.len()));
         self.tasks.extend(tasks);

@@ -1,7 +1,7 @@
 //! The stream of work: steps of many sessions come in, their answers go out.
 //!
-//! Leases to settle that have arrived together are settled together, and so are those to extend: one
-//! step of the broker instead of many.
+//! Leases to settle that have arrived together are settled together, and so are those to extend, and
+//! credits that have come together are first filled together: one step of the broker instead of many.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
@@ -80,6 +80,7 @@ struct Work {
 enum Done {
     Opened { id: u64, bytes: usize, session: u32, opened: Result<Receiver>, _begun: Begun },
     Received { id: u64, credit: Credit, leases: Result<Vec<Lease>>, _begun: Begun },
+    Filled { credits: Vec<(u64, Credit)>, leases: Result<Vec<Lease>>, _begun: Begun },
     Settled { bytes: usize, steps: Vec<(u64, Result<Vec<Settled>, proto::Error>)>, _begun: Begun },
     Closed { id: u64, closed: Result<()>, _begun: Begun },
 }
@@ -111,9 +112,18 @@ struct Asked {
     bytes: usize,
 }
 
-/// Leases to settle and to extend that have arrived together.
+/// Credits of one session that ask for the same, but for how many and how long they wait.
+struct Credits {
+    session: u32,
+    credits: Vec<(u64, Credit)>,
+    /// What they ask for together, at once or not at all.
+    options: ReceiveOptions,
+}
+
+/// What has arrived together and can be done together.
 #[derive(Default)]
 struct Together {
+    credits: Vec<Credits>,
     settles: Vec<Batch<Verdict>>,
     extends: Vec<Batch<Duration>>,
 }
@@ -177,7 +187,9 @@ impl Work {
         let Asked { id, session, bytes: _ } = asked;
         let (taken, doing) = match step {
             Some(Step::Open(open)) => (self.open(asked, open), Operation::OpenSession),
-            Some(Step::Credit(credit)) => (self.receive(id, session, &credit), Operation::Receive),
+            Some(Step::Credit(credit)) => {
+                (self.receive(&mut together.credits, id, session, &credit), Operation::Receive)
+            }
             Some(Step::Cancel(proto::Cancel { credit })) => {
                 self.credits.remove(&credit);
                 (Ok(()), Operation::Receive)
@@ -236,7 +248,13 @@ impl Work {
         })
     }
 
-    fn receive(&mut self, id: u64, session: u32, credit: &proto::Credit) -> Result<()> {
+    fn receive(
+        &mut self,
+        together: &mut Vec<Credits>,
+        id: u64,
+        session: u32,
+        credit: &proto::Credit,
+    ) -> Result<()> {
         let proto::Credit { limit, wait_us, lease_us, per_key } = *credit;
         let receiver = self.session(session)?.clone();
         if self.credits.contains_key(&id) {
@@ -256,8 +274,32 @@ impl Work {
         if !self.is_draining {
             self.credits.insert(id, cancel);
         }
-        self.wait(id, Credit { receiver, options, stands: wait_us.is_none(), cancelled });
+        let credit = Credit { receiver, options, stands: wait_us.is_none(), cancelled };
+        let most = self.shared.broker.capabilities().batch_max;
+        let goes_with = |credits: &&mut Credits| credits.goes_with(session, &credit.options, most);
+        match together.iter_mut().find(goes_with) {
+            Some(credits) => {
+                credits.options.limit += credit.options.limit;
+                credits.credits.push((id, credit));
+            }
+            None => {
+                let options = ReceiveOptions { wait: Duration::ZERO, ..credit.options.clone() };
+                together.push(Credits { session, credits: vec![(id, credit)], options });
+            }
+        }
         Ok(())
+    }
+
+    /// Asks once for what several credits want together.
+    fn fill(&mut self, Credits { session: _, credits, options }: Credits) {
+        let begun = self.shared.drain.enter();
+        self.running.push(Box::pin(async move {
+            let leases = match credits.first() {
+                Some((_, first)) => first.receiver.receive(&options).await,
+                None => Ok(Vec::new()),
+            };
+            Done::Filled { credits, leases, _begun: begun }
+        }));
     }
 
     fn wait(&mut self, id: u64, mut credit: Credit) {
@@ -317,7 +359,16 @@ impl Work {
         batch.session == session || anywhere && batch.receiver.queue() == receiver.queue()
     }
 
-    fn flush(&mut self, Together { settles, extends }: Together) {
+    fn flush(&mut self, Together { credits, settles, extends }: Together) {
+        for mut credits in credits {
+            match (credits.credits.len(), credits.credits.pop()) {
+                (1, Some((id, alone))) => self.wait(id, alone),
+                (_, last) => {
+                    credits.credits.extend(last);
+                    self.fill(credits);
+                }
+            }
+        }
         for batch in settles {
             let (begun, bytes) = (self.shared.drain.enter(), batch.bytes);
             self.running.push(Box::pin(async move {
@@ -361,6 +412,7 @@ impl Work {
                 }
             }
             Done::Received { id, credit, leases, _begun } => self.hand_out(id, credit, leases),
+            Done::Filled { credits, leases, _begun } => self.share_out(credits, leases),
             Done::Settled { bytes, steps, _begun } => {
                 self.unanswered_bytes -= bytes;
                 for (id, outcomes) in steps {
@@ -378,6 +430,28 @@ impl Work {
                 Ok(()) => self.answer(id, Answer::Closed(proto::Closed {})),
                 Err(error) => self.refuse(id, &error),
             },
+        }
+    }
+
+    /// Hands each credit what it asked for, as far as the leases go. Those that get none go on to wait.
+    fn share_out(&mut self, credits: Vec<(u64, Credit)>, leases: Result<Vec<Lease>>) {
+        let mut leases = match leases {
+            Ok(leases) => leases.into_iter(),
+            Err(error) => {
+                for (id, _) in credits {
+                    self.credits.remove(&id);
+                    self.refuse(id, &error);
+                }
+                return;
+            }
+        };
+        for (id, credit) in credits {
+            let some: Vec<_> = leases.by_ref().take(credit.options.limit).collect();
+            if some.is_empty() && !credit.options.wait.is_zero() {
+                self.wait(id, credit);
+            } else {
+                self.hand_out(id, credit, Ok(some));
+            }
         }
     }
 
@@ -411,6 +485,17 @@ impl Work {
 
     fn refuse(&mut self, id: u64, error: &Error) {
         self.answer(id, Answer::Error(error_to(error)));
+    }
+}
+
+impl Credits {
+    /// Whether a credit can be filled with these.
+    fn goes_with(&self, session: u32, more: &ReceiveOptions, most: usize) -> bool {
+        let ReceiveOptions { limit, wait: _, lease, per_key } = more;
+        let fits = *limit > 0 && self.options.limit > 0 && self.options.limit + limit <= most;
+        // WHY: tasks of one key are held by one, so whoever may get several of them gets them alone.
+        let one_a_key = *per_key == 1 && self.options.per_key == 1;
+        self.session == session && self.options.lease == *lease && fits && one_a_key
     }
 }
 

@@ -25,6 +25,18 @@ pub(crate) fn new_task_to(task: &NewTask) -> proto::NewTask {
     }
 }
 
+/// About as many bytes as a task has in a request, and never fewer.
+pub(crate) fn bytes_of(task: &NewTask) -> usize {
+    /// More than the numbers, lengths and tags take.
+    const REST: usize = 96;
+    let NewTask { id: _, kind, payload, headers, delay: _, priority: _, dedup, ordering_key } =
+        task;
+    let headers = headers.iter().map(|(name, value)| name.len() + value.len() + 24).sum::<usize>();
+    let dedup = dedup.as_ref().map_or(0, |dedup| dedup.key.len());
+    let ordering_key = ordering_key.as_ref().map_or(0, String::len);
+    REST + kind.as_str().len() + payload.len() + headers + dedup + ordering_key
+}
+
 pub(crate) fn new_task_from(task: proto::NewTask, doing: Operation) -> Result<NewTask> {
     let proto::NewTask { id, kind, payload, headers, delay_us, priority, dedup, ordering_key } =
         task;
