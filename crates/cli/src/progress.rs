@@ -18,7 +18,13 @@ pub(crate) fn bar(message: impl Into<String>, total: Option<u64>) -> ProgressBar
         bar.set_style(style.with_key("rate", rate));
     }
     bar.set_message(message.into());
-    bar.enable_steady_tick(Duration::from_millis(120));
+    // WHY: the thread that ticks is not for a bar that nobody sees, nor often for one without an end:
+    // a worker with nothing to do costs no processor time.
+    if !bar.is_hidden() {
+        let tick =
+            if total.is_some() { Duration::from_millis(120) } else { Duration::from_secs(1) };
+        bar.enable_steady_tick(tick);
+    }
     bar
 }
 

@@ -31,6 +31,9 @@ const SESSION: &str = "crates/engine/src/session.rs";
 const SETTLE: &str = "crates/engine/src/state/settle.rs";
 const SPARES: &str = "crates/engine/src/log/spares.rs";
 
+const RECEIVE: &str = "crates/engine/src/state/receive.rs";
+const SEGMENT: &str = "crates/engine/src/log/segment.rs";
+
 /// All of them, by what they break: durability first, then recovery, cleaning, and the state.
 pub(crate) const ALL: &[Mutant] = &[
     mutant(
@@ -124,7 +127,7 @@ pub(crate) const ALL: &[Mutant] = &[
     ),
     mutant(
         "no salt: a frame of the file's former life counts",
-        "crates/engine/src/log/segment.rs",
+        SEGMENT,
         "crc32c::crc32c_append(crc32c::crc32c(&self.log), &self.id.to_le_bytes())",
         "crc32c::crc32c(&self.log)",
     ),
@@ -209,7 +212,7 @@ pub(crate) const ALL: &[Mutant] = &[
     ),
     mutant(
         "hand out a task again with the fence it had",
-        "crates/engine/src/state/receive.rs",
+        RECEIVE,
         "        slot.fence = fence;\n",
         "        slot.fence = if slot.deliveries > 1 { slot.fence } else { fence };\n",
     ),
@@ -230,6 +233,42 @@ pub(crate) const ALL: &[Mutant] = &[
         "crates/engine/src/state/administer.rs",
         "frame.put_purged",
         "let _ = |frame: &mut Frame<'_>| frame.put_purged",
+    ),
+    mutant(
+        "hand out a task that came back before its own send is durable",
+        RECEIVE,
+        "grant.depends = grant.depends.max(sent);",
+        "let _ = sent;",
+    ),
+    mutant(
+        "take a header without its body for a frame behind the end",
+        "crates/engine/src/log/window.rs",
+        "if self.frame(at)?.is_some() {",
+        "if self.frame(at)?.is_some() || at > 0 {",
+    ),
+    mutant(
+        "keep spares that a log without syncs may have had beyond its end",
+        ENGINE,
+        "recovered.was_closed || !recovered.relaxed",
+        "recovered.was_closed || recovered.relaxed || !recovered.relaxed",
+    ),
+    mutant(
+        "take a segment's header for lost when one bit of it flipped",
+        SEGMENT,
+        ".or_else(|| Self::mend(bytes))",
+        "",
+    ),
+    mutant(
+        "clean a segment whose last frames are not written yet",
+        JANITOR,
+        "self.shell.commit.write(self.shell, written, Operation::Administer)?;",
+        "let _ = written;",
+    ),
+    mutant(
+        "take two flipped bits of a header for one",
+        SEGMENT,
+        "None => flip(&mut tried, bit),",
+        "None => {}",
     ),
 ];
 
