@@ -43,6 +43,7 @@ impl Draw<'_> {
                 limit: self.count(5),
                 per_key: self.count(3),
                 lease: self.maybe(Self::time),
+                attempt: self.maybe(|draw| draw.below(3)),
             },
             8..12 => Command::Settle {
                 queue,

@@ -121,6 +121,7 @@ pub fn step(id: u64, draw: &mut Draw<'_>, tokens: &[Vec<u8>]) -> proto::WorkRequ
             wait_us: draw.maybe(|draw| draw.of(&TIMES_US)),
             lease_us: (draw.below(4) == 0).then(|| draw.of(&TIMES_US)),
             per_key: u32::from(draw.below(2)),
+            attempt_id: draw.maybe(|draw| draw.of(&["a", "b"])).unwrap_or_default().into(),
         }),
         8 => Step::Cancel(proto::Cancel { credit: id - u64::from(draw.below(6)).min(id) }),
         9..13 => Step::Settle(proto::Settle {

@@ -74,6 +74,7 @@ pub fn capabilities() -> Capabilities {
         ordering: OrderingSupport::PerKey,
         lease: LeaseSupport::Timed(limits::LEASE_MAX),
         lease_per_receive: true,
+        attempt_memory: None,
         fencing: Fencing::Enforced,
         release: ReleaseCost::KeepsAttempt,
         deliveries: DeliveryCount::Counted,

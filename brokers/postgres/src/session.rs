@@ -91,7 +91,7 @@ impl PostgresSession {
     }
 
     async fn claim_from(&self, queue: &Queue, options: &ReceiveOptions) -> Result<Vec<Row>> {
-        let ReceiveOptions { limit, wait: _, lease, per_key } = options;
+        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id: _ } = options;
         let inner = &self.postgres.inner;
         let reached = queue.reached(inner.watch.now());
         let limit = i32::try_from(*limit).unwrap_or(i32::MAX);

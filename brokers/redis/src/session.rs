@@ -120,7 +120,7 @@ impl RedisSession {
         look: &mut Look,
     ) -> Result<()> {
         const RECEIVE: Operation = Operation::Receive;
-        let ReceiveOptions { limit, wait: _, lease, per_key } = options;
+        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id: _ } = options;
         let limit = (*limit).min(crate::capabilities::BATCH_MAX);
         let lease_us = lease.map_or(-1, |lease| lease.as_micros() as i64);
         let answer = self.redis.change(&script::RECEIVE, partition, RECEIVE, |call| {

@@ -35,6 +35,7 @@ pub fn spec(can: &Capabilities, spec: &QueueSpec) -> Result<()> {
         ordering,
         lease,
         lease_per_receive: _,
+        attempt_memory: _,
         fencing: Fencing::Enforced | Fencing::Advisory,
         release: ReleaseCost::KeepsAttempt | ReleaseCost::BurnsAttempt,
         deliveries: DeliveryCount::Counted | DeliveryCount::AtLeast,
@@ -174,7 +175,7 @@ pub fn session(can: &Capabilities, options: &SessionOptions) -> Result<()> {
 /// Admits the options of a receive.
 pub fn receive(can: &Capabilities, options: &ReceiveOptions) -> Result<()> {
     const RECEIVE: Operation = Operation::Receive;
-    let ReceiveOptions { limit, wait, lease, per_key } = options;
+    let ReceiveOptions { limit, wait, lease, per_key, attempt_id } = options;
     if *limit == 0 || *per_key == 0 {
         return Err(invalid(RECEIVE, "limit and per_key must be at least 1"));
     }
@@ -183,6 +184,9 @@ pub fn receive(can: &Capabilities, options: &ReceiveOptions) -> Result<()> {
             RECEIVE,
             format!("a wait is at most {:?}; receive again", limits::WAIT_MAX),
         ));
+    }
+    if attempt_id.is_some() && can.attempt_memory.is_none() {
+        return Err(unsupported(RECEIVE, "this broker knows no receive by its attempt id"));
     }
     match lease {
         None => Ok(()),

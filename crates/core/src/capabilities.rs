@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub lease: LeaseSupport,
     /// Whether a receive may ask for its own lease time.
     pub lease_per_receive: bool,
+    /// How long a receive is known by its attempt id, so that it can be made again; `None` if it is not.
+    pub attempt_memory: Option<Duration>,
     /// Whether a stale token is refused.
     pub fencing: Fencing,
     /// Whether giving a task back costs an attempt.

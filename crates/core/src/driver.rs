@@ -11,6 +11,7 @@ use crate::capabilities::Capabilities;
 use crate::error::Result;
 use crate::id::TaskId;
 use crate::lease::{Lease, LeaseToken, Settled, Verdict};
+use crate::limits;
 use crate::name::QueueName;
 use crate::queue::QueueSpec;
 use crate::task::NewTask;
@@ -68,12 +69,41 @@ pub struct ReceiveOptions {
     pub lease: Option<Duration>,
     /// Most tasks of one ordering key; at least 1.
     pub per_key: usize,
+    /// Names this receive, so that it can be made again when its answer was lost. For
+    /// [`Capabilities::attempt_memory`] a receive with the same id, from whatever session, gets the same
+    /// tasks with the same tokens, and their leases begin anew, as long as each of them is held as it
+    /// was handed out: not settled, extended or expired, and no more of them than the limit. Otherwise,
+    /// and if nothing was handed out, it is a new receive.
+    pub attempt_id: Option<AttemptId>,
+}
+
+/// The name of one receive: 1 to 128 bytes, new for every receive that is not made again. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(Arc<str>);
+
+impl AttemptId {
+    /// Checks `id`. The error says which rule it breaks.
+    pub fn new(id: impl AsRef<str>) -> Result<Self, String> {
+        match id.as_ref() {
+            "" => Err("an attempt id is empty; leave it out instead".into()),
+            id if id.len() > limits::ATTEMPT_ID_BYTES_MAX => {
+                let (bytes, most) = (id.len(), limits::ATTEMPT_ID_BYTES_MAX);
+                Err(format!("an attempt id has {bytes} bytes, at most {most} fit"))
+            }
+            id => Ok(Self(id.into())),
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl ReceiveOptions {
     /// Up to `limit` tasks, at once or not at all, with the queue's lease and one task a key.
     pub fn up_to(limit: usize) -> Self {
-        Self { limit, wait: Duration::ZERO, lease: None, per_key: 1 }
+        Self { limit, wait: Duration::ZERO, lease: None, per_key: 1, attempt_id: None }
     }
 
     /// Waits this long for the first task.
@@ -85,6 +115,12 @@ impl ReceiveOptions {
     /// Holds the tasks this long.
     pub fn leased_for(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
+        self
+    }
+
+    /// Under this name, by which it can be made again.
+    pub fn named(mut self, id: AttemptId) -> Self {
+        self.attempt_id = Some(id);
         self
     }
 

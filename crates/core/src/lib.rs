@@ -11,6 +11,7 @@ pub mod admin;
 pub mod admit;
 pub mod assignment;
 pub mod atomic;
+pub mod attempts;
 pub mod broker;
 pub mod capabilities;
 pub mod clock;
@@ -37,7 +38,7 @@ pub use bytes::Bytes;
 pub use capabilities::Capabilities;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use driver::{
-    Driver, Enqueued, Held, Holder, Membership, ReceiveOptions, Session, SessionOptions,
+    AttemptId, Driver, Enqueued, Held, Holder, Membership, ReceiveOptions, Session, SessionOptions,
 };
 pub use error::{Error, ErrorKind, Operation, Result};
 pub use id::TaskId;

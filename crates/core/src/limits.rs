@@ -52,6 +52,15 @@ pub const SETTLED_MEMORY: Duration = Duration::from_secs(5 * 60);
 /// `Lost(NotFound)`.
 pub const SETTLED_MEMORY_MAX: usize = 100_000;
 
+/// Longest attempt id in bytes: SQS's limit for its ReceiveRequestAttemptId.
+pub const ATTEMPT_ID_BYTES_MAX: usize = 128;
+
+/// How long a receive is known by its attempt id: SQS's five minutes.
+pub const ATTEMPT_MEMORY: Duration = Duration::from_secs(5 * 60);
+
+/// Most receives of a queue that are known by their attempt ids; the oldest are forgotten first.
+pub const ATTEMPT_MEMORY_MAX: usize = 100_000;
+
 /// Longest error or reason text kept with a task, in bytes; longer texts are cut.
 pub const TEXT_BYTES_MAX: usize = 1_024;
 

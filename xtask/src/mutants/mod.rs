@@ -77,7 +77,7 @@ fn run(args: &MutantsArgs) -> Result<usize, String> {
     let tree = Tree::copy()?;
     let seeds = args.seeds.to_string();
     for layer in Layer::ALL {
-        if !tree.cargo(&layer.arguments(&seeds))? {
+        if !tree.cargo_at_first(&layer.arguments(&seeds))? {
             return Err(format!("without a bug, the {} fail already", layer.as_str()));
         }
     }

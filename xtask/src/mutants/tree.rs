@@ -14,6 +14,8 @@ use crate::cargo;
 
 /// How long a check may take: a bug can make it wait for ever.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// That, and the time it takes to build everything on a machine that does other things too.
+const FIRST_PATIENCE: Duration = Duration::from_secs(3_600);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The copy.
@@ -65,6 +67,15 @@ impl Tree {
 
     /// Runs cargo in the copy and tells whether it succeeded in time.
     pub(super) fn cargo(&self, arguments: &[&str]) -> Result<bool, String> {
+        self.cargo_within(PATIENCE, arguments)
+    }
+
+    /// Runs cargo in the copy, which nothing has been built in yet.
+    pub(super) fn cargo_at_first(&self, arguments: &[&str]) -> Result<bool, String> {
+        self.cargo_within(FIRST_PATIENCE, arguments)
+    }
+
+    fn cargo_within(&self, patience: Duration, arguments: &[&str]) -> Result<bool, String> {
         let mut command = Command::new(cargo::cargo());
         command.args(arguments).current_dir(&self.root);
         command.env("CARGO_TARGET_DIR", self.root.join("target"));
@@ -74,7 +85,7 @@ impl Tree {
         let told = |error: std::io::Error| format!("cargo could not be run: {error}");
         let mut child = command.spawn().map_err(told)?;
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < patience {
             if let Some(status) = child.try_wait().map_err(told)? {
                 return Ok(status.success());
             }

@@ -60,6 +60,17 @@ topics! {
         options_that_make_no_sense_are_invalid,
         many_consumers_never_share_a_lease,
     ]
+    attempt: [
+        a_receive_made_again_has_the_same_tasks_and_tokens,
+        a_receive_made_again_begins_its_leases_anew,
+        another_name_is_another_receive,
+        a_receive_whose_task_was_settled_is_not_made_again,
+        a_receive_whose_task_came_back_is_a_new_one,
+        a_receive_whose_task_another_one_took_is_not_made_again,
+        a_receive_whose_lease_was_extended_is_not_made_again,
+        a_receive_of_fewer_tasks_is_not_the_same,
+        a_receive_is_known_for_five_minutes,
+    ]
     lease: [
         a_leased_task_is_hidden,
         a_lease_tells_its_length_and_its_end,

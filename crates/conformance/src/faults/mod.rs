@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use restart::{RestartFault, Restarting};
-use tidegate_core::{Broker, BrokerParts, Lease, LeaseToken, TaskId};
+use tidegate_core::{AttemptId, Broker, BrokerParts, Lease, LeaseToken, TaskId};
 
 macro_rules! faults {
     ($($(#[$doc:meta])+ $fault:ident,)+) => {
@@ -70,6 +70,12 @@ faults! {
     PerKeyIgnored,
     /// The lease a receive asks for is not the one it gets.
     LeaseLengthIgnored,
+    /// Attempt ids are not looked at.
+    AttemptIgnored,
+    /// All attempt ids are one.
+    AttemptOverreaches,
+    /// A receive is made again whatever became of its tasks.
+    AttemptNeverOver,
     /// A task is handed out again while it is held.
     HandedOutTwice,
     /// Every delivery of a task has the same token.
@@ -175,6 +181,8 @@ struct Faulty {
 struct Memory {
     /// Leases to hand out a second time.
     spare: Vec<Lease>,
+    /// What receives with attempt ids handed out.
+    attempts: HashMap<AttemptId, Vec<Lease>>,
     /// Whose token it is.
     task_of: HashMap<LeaseToken, TaskId>,
     /// The first and the newest token of a task.

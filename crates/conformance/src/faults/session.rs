@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tidegate_core::{
-    Held, Lease, LeaseToken, Lost, ReceiveOptions, Result, Session, Settled, State, Verdict,
+    AttemptId, Held, Lease, LeaseToken, Lost, ReceiveOptions, Result, Session, Settled, State,
+    Verdict,
 };
 
 use super::{Fault, Faulty};
@@ -25,6 +26,13 @@ impl Session for FaultySession {
             Fault::WaitIgnored => options.wait = Duration::ZERO,
             Fault::PerKeyIgnored => options.per_key = 1_000,
             Fault::LeaseLengthIgnored => options.lease = None,
+            Fault::AttemptIgnored => options.attempt_id = None,
+            Fault::AttemptOverreaches if options.attempt_id.is_some() => {
+                options.attempt_id = AttemptId::new("the same").ok();
+            }
+            Fault::AttemptNeverOver => {
+                return self.receive_by_own_memory(&options).await;
+            }
             _ => {}
         }
         let leases = if self.faulty.has(Fault::WakeupLost) {
@@ -87,6 +95,22 @@ impl Session for FaultySession {
 }
 
 impl FaultySession {
+    /// Answers a known attempt id from what it has handed out, without asking the broker.
+    async fn receive_by_own_memory(&self, options: &ReceiveOptions) -> Result<Vec<Lease>> {
+        let Some(id) = options.attempt_id.clone() else {
+            return self.session.receive(options).await;
+        };
+        let known = self.faulty.memory().attempts.get(&id).cloned();
+        if let Some(leases) = known {
+            return Ok(leases);
+        }
+        let leases = self.session.receive(options).await?;
+        if !leases.is_empty() {
+            self.faulty.memory().attempts.insert(id, leases.clone());
+        }
+        Ok(leases)
+    }
+
     async fn receive_deaf(&self, options: &ReceiveOptions) -> Result<Vec<Lease>> {
         let at_once = ReceiveOptions { wait: Duration::ZERO, ..options.clone() };
         let leases = self.session.receive(&at_once).await?;

@@ -49,6 +49,7 @@ pub fn capabilities() -> Capabilities {
         ordering: OrderingSupport::PerKey,
         lease: LeaseSupport::WhileConnected(Duration::from_secs(30 * 60)),
         lease_per_receive: false,
+        attempt_memory: None,
         fencing: Fencing::Enforced,
         release: ReleaseCost::KeepsAttempt,
         deliveries: DeliveryCount::AtLeast,

@@ -27,7 +27,7 @@ pub enum Command {
     /// Enqueues a batch.
     Enqueue { queue: u8, tasks: Vec<Sent> },
     /// Receives without waiting.
-    Receive { queue: u8, limit: usize, per_key: usize, lease: Option<u64> },
+    Receive { queue: u8, limit: usize, per_key: usize, lease: Option<u64>, attempt: Option<u8> },
     /// Settles a batch.
     Settle { queue: u8, verdicts: Vec<(Pick, Decision)> },
     /// Extends a batch.
@@ -187,9 +187,15 @@ fn command() -> impl Strategy<Value = Command> {
     let busy = prop_oneof![
         6 => (queue(), vec(sent(), 1..5))
             .prop_map(|(queue, tasks)| Command::Enqueue { queue, tasks }),
-        6 => (queue(), 1..6_usize, 1..4_usize, option::weighted(0.2, lease_ms()))
-            .prop_map(|(queue, limit, per_key, lease)| {
-                Command::Receive { queue, limit, per_key, lease }
+        6 => (
+            queue(),
+            1..6_usize,
+            1..4_usize,
+            option::weighted(0.2, lease_ms()),
+            option::weighted(0.3, 0..3_u8),
+        )
+            .prop_map(|(queue, limit, per_key, lease, attempt)| {
+                Command::Receive { queue, limit, per_key, lease, attempt }
             }),
         6 => (queue(), vec((pick(), decision()), 1..4))
             .prop_map(|(queue, verdicts)| Command::Settle { queue, verdicts }),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tidegate_core::{
-    Broker, Capacity, DeadFilter, Error, FollowUp, Holder, LeaseToken, ListOptions, ManualClock,
-    NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions, Receiver, Result, SessionOptions,
-    TaskId, Verdict,
+    AttemptId, Broker, Capacity, DeadFilter, Error, FollowUp, Holder, LeaseToken, ListOptions,
+    ManualClock, NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions, Receiver, Result,
+    SessionOptions, TaskId, Verdict,
 };
 
 use super::answer;
@@ -20,22 +20,26 @@ pub(super) struct Side {
     /// Every lease handed out, in order, with its queue and the length it was given last.
     leases: Vec<(u8, LeaseToken, Duration)>,
     sent: u64,
+    /// A broker may have forgotten its receives when it is opened again, so each time has its own names.
+    opened: u32,
 }
 
 impl Side {
     pub(super) fn new(broker: Broker, clock: ManualClock) -> Self {
-        Self { broker, clock, sessions: HashMap::new(), leases: Vec::new(), sent: 0 }
+        Self { broker, clock, sessions: HashMap::new(), leases: Vec::new(), sent: 0, opened: 0 }
     }
 
     /// Goes on with the broker as it was opened again.
     pub(super) fn reopened(&mut self, broker: Broker) {
         self.broker = broker;
         self.sessions.clear();
+        self.opened += 1;
     }
 
     /// Does to the model what a restart does to a broker whose clients outlive it.
     pub(super) async fn give_leases_their_full_length(&mut self) {
         self.sessions.clear();
+        self.opened += 1;
         for (queue, token, length) in self.leases.clone() {
             // WHY: those that are no longer live are refused, which is what is wanted.
             if let Ok(session) = self.session(queue).await {
@@ -62,12 +66,14 @@ impl Side {
                 self.broker.declare(&spec(*queue, *variant)).await.map(|()| "done".into())
             }
             Command::Enqueue { queue, tasks } => self.enqueue(*queue, tasks).await,
-            Command::Receive { queue, limit, per_key, lease } => {
+            Command::Receive { queue, limit, per_key, lease, attempt } => {
+                let name = |n| AttemptId::new(format!("{} of {}", n, self.opened)).ok();
                 let options = ReceiveOptions {
                     limit: *limit,
                     per_key: *per_key,
                     wait: Duration::ZERO,
                     lease: lease.map(Duration::from_millis),
+                    attempt_id: attempt.and_then(name),
                 };
                 self.receive(*queue, &options).await
             }
@@ -162,8 +168,12 @@ impl Side {
 
     async fn receive(&mut self, queue: u8, options: &ReceiveOptions) -> Result<String> {
         let leases = self.session(queue).await?.receive(options).await?;
-        let given = leases.iter().map(|lease| (queue, lease.token.clone(), lease.duration));
-        self.leases.extend(given);
+        for lease in &leases {
+            match self.leases.iter_mut().find(|known| known.1 == lease.token) {
+                Some(again) => again.2 = lease.duration,
+                None => self.leases.push((queue, lease.token.clone(), lease.duration)),
+            }
+        }
         Ok(leases.iter().map(answer::lease).collect::<Vec<_>>().join(", "))
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use event_listener::Event;
 
 use super::entry::{Condition, Entry, Lane};
+use crate::attempts::Attempts;
 use crate::clock::Timestamp;
 use crate::driver::Enqueued;
 use crate::id::TaskId;
@@ -34,6 +35,14 @@ pub(super) struct Queue {
     /// Fences whose delivery is over, and what a settle with them answers.
     over: HashMap<u64, Over>,
     over_order: VecDeque<(Timestamp, u64)>,
+    pub(super) attempts: Attempts<Given>,
+}
+
+/// What a receive handed out: when its leases end, and the sequences and fences.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) until: Timestamp,
+    pub(super) tasks: Vec<(u64, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +95,7 @@ impl Queue {
             dedup_ends: BTreeSet::new(),
             over: HashMap::new(),
             over_order: VecDeque::new(),
+            attempts: Attempts::default(),
         }
     }
 

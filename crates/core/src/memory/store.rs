@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::entry::{Condition, Entry};
-use super::queue::{Over, Queue};
+use super::queue::{Given, Over, Queue};
 use super::token::Fenced;
 use crate::atomic::FollowUp;
 use crate::clock::Timestamp;
@@ -252,13 +252,59 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Lease>> {
         let queue = self.queue(name, Operation::Receive)?;
+        let duration = options.lease.unwrap_or(queue.spec.lease);
+        if let Some(given) = given_before(queue, options, now) {
+            let leases = self.give_again(name, &given, session, duration, now);
+            self.note_attempt(name, options, &leases, now);
+            return Ok(leases);
+        }
         if queue.paused {
             return Ok(Vec::new());
         }
-        let duration = options.lease.unwrap_or(queue.spec.lease);
         let next_up = queue.next_up(options.limit, options.per_key);
         let hand_out = |sequence| self.hand_out(name, sequence, session, duration, now);
-        Ok(next_up.into_iter().filter_map(hand_out).collect())
+        let leases: Vec<_> = next_up.into_iter().filter_map(hand_out).collect();
+        self.note_attempt(name, options, &leases, now);
+        Ok(leases)
+    }
+
+    /// Hands the tasks of an earlier receive out again as they were, their leases begun anew.
+    fn give_again(
+        &mut self,
+        name: &QueueName,
+        given: &Given,
+        session: u64,
+        duration: Duration,
+        now: Timestamp,
+    ) -> Vec<Lease> {
+        let until = now.plus(duration);
+        let mut leases = Vec::new();
+        for &(sequence, fence) in &given.tasks {
+            let Some(queue) = self.queues.get_mut(name) else { break };
+            let Some(entry) = queue.tasks.get(&sequence) else { continue };
+            let (task, id) = (entry.to_task(name), queue.id);
+            queue.set_condition(sequence, Condition::Leased { until, session }, now);
+            self.set_timer(name, sequence);
+            let token = Fenced { queue: id, sequence, fence }.to_token();
+            leases.push(Lease { task, token, until, duration });
+        }
+        leases
+    }
+
+    fn note_attempt(
+        &mut self,
+        name: &QueueName,
+        options: &ReceiveOptions,
+        leases: &[Lease],
+        now: Timestamp,
+    ) {
+        let Some(id) = options.attempt_id.clone() else { return };
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        let Some(first) = leases.first() else { return };
+        let sequences = leases.iter().map(|lease| lease.task.sequence);
+        let fenced = sequences.filter_map(|n| Some((n, queue.tasks.get(&n)?.fence)));
+        let given = Given { until: first.until, tasks: fenced.collect() };
+        queue.attempts.remember(id, given, now);
     }
 
     fn hand_out(
@@ -553,6 +599,21 @@ impl Store {
         }
         moved
     }
+}
+
+/// What an earlier receive of the same attempt id handed out, if all of it is still held like that.
+fn given_before(queue: &Queue, options: &ReceiveOptions, now: Timestamp) -> Option<Given> {
+    let given = queue.attempts.get(options.attempt_id.as_ref()?, now)?;
+    let is_held = |(sequence, fence): &(u64, u64)| {
+        let held = |entry: &Entry| {
+            let ends =
+                matches!(entry.condition, Condition::Leased { until, .. } if until == given.until);
+            entry.fence == *fence && ends
+        };
+        queue.tasks.get(sequence).is_some_and(held)
+    };
+    let fits = given.tasks.len() <= options.limit;
+    (fits && given.tasks.iter().all(is_held)).then(|| given.clone())
 }
 
 fn queue_insert(

@@ -300,6 +300,15 @@ impl State {
         }
     }
 
+    /// Begins a lease anew, for whoever holds it now.
+    pub(super) fn hold_anew(&mut self, index: u32, until: Timestamp, hold: Hold) {
+        let leased = |slot: &&Slot| slot.phase == Phase::Leased;
+        let Some(slot) = self.slots.get(index).filter(leased) else { return };
+        if self.timers.clear(slot.right).is_some() {
+            self.set_timer(index, until, hold);
+        }
+    }
+
     fn set_timer(&mut self, index: u32, at: Timestamp, hold: Hold) {
         let number = self.timers.set(at, index, hold);
         if let Some(slot) = self.slots.get_mut(index) {

@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use tidegate_core::attempts::Attempts;
 use tidegate_core::{QueueName, QueueSpec, TaskId, Timestamp};
 
 use super::lanes::Lanes;
+use super::receive::Given;
 use crate::position::Position;
 
 /// A queue.
@@ -31,6 +33,8 @@ pub(crate) struct Queue {
     pub(crate) moved: BTreeSet<(Timestamp, u64, u32)>,
     /// When tasks entered, oldest first; kept only for a queue with retention.
     pub(crate) ages: VecDeque<Age>,
+    /// Receives that can be made again. They are not in the log: an open has forgotten them.
+    pub(crate) attempts: Attempts<Given>,
     /// Tasks and keys that became available since the waiters were last woken.
     pub(crate) newly_available: usize,
 }
@@ -101,6 +105,7 @@ impl Queue {
             dead: BTreeSet::new(),
             moved: BTreeSet::new(),
             ages: VecDeque::new(),
+            attempts: Attempts::default(),
             newly_available: 0,
         }
     }

@@ -25,6 +25,15 @@ pub(crate) struct Grant {
     pub(crate) depends: Position,
 }
 
+/// What a receive handed out, so that it can be made again.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    fence: Fence,
+    until: Timestamp,
+    tasks: Vec<TaskRef>,
+    depends: Position,
+}
+
 /// A task that is handed out, as far as the state knows it.
 #[derive(Debug)]
 pub(crate) struct Granted {
@@ -60,9 +69,15 @@ impl State {
         options: &ReceiveOptions,
         frame: &mut Frame<'_>,
     ) -> Option<Grant> {
-        let queue = self.queue(index).filter(|queue| !queue.paused && queue.counts.ready > 0)?;
+        let queue = self.queue(index)?;
         let duration = options.lease.unwrap_or(queue.spec.lease);
         let hold = Hold { length_ms: duration.as_millis() as u32, ..hold };
+        if let Some(given) = self.given_before(index, options) {
+            return Some(self.give_again(index, given, hold, duration, options, frame));
+        }
+        if queue.paused || queue.counts.ready == 0 {
+            return None;
+        }
         let mut grant = Grant {
             queue: queue.id,
             fence: self.fence(frame.lsn()),
@@ -93,7 +108,64 @@ impl State {
             }
         }
         frame.end_list(&list, grant.tasks.len() as u32);
+        self.note_attempt(index, options, &grant);
         (!grant.tasks.is_empty()).then_some(grant)
+    }
+
+    /// What an earlier receive of the same attempt id handed out, if all of it is still held like that.
+    fn given_before(&self, index: u32, options: &ReceiveOptions) -> Option<Given> {
+        let id = options.attempt_id.as_ref()?;
+        let given = self.queue(index)?.attempts.get(id, self.now)?;
+        let is_held = |task: &TaskRef| {
+            let slot = self.slots.of_task(task.slot, task.sequence);
+            let slot = slot.filter(|slot| slot.fence == given.fence && slot.phase == Phase::Leased);
+            let timer = slot.and_then(|slot| self.timers.get(slot.right));
+            timer.is_some_and(|timer| timer.at == given.until)
+        };
+        let fits = given.tasks.len() <= options.limit;
+        (fits && given.tasks.iter().all(is_held)).then(|| given.clone())
+    }
+
+    /// Hands the tasks of an earlier receive out again as they were, their leases begun anew.
+    fn give_again(
+        &mut self,
+        index: u32,
+        given: Given,
+        hold: Hold,
+        duration: Duration,
+        options: &ReceiveOptions,
+        frame: &mut Frame<'_>,
+    ) -> Grant {
+        let Given { fence, until: _, tasks, depends } = given;
+        let queue = self.queue(index).map_or(0, |queue| queue.id);
+        let until = self.now.plus(duration);
+        let mut grant = Grant {
+            queue,
+            fence,
+            until,
+            duration,
+            tasks: Vec::with_capacity(tasks.len()),
+            depends,
+        };
+        for task in tasks {
+            frame.put_extended(task, duration);
+            self.hold_anew(task.slot, until, hold);
+            grant.tasks.extend(self.granted(task.slot));
+        }
+        self.note_attempt(index, options, &grant);
+        grant
+    }
+
+    fn note_attempt(&mut self, index: u32, options: &ReceiveOptions, grant: &Grant) {
+        let Some(id) = options.attempt_id.clone() else { return };
+        let Grant { queue: _, fence, until, duration: _, tasks, depends } = grant;
+        let task = |task: &Granted| TaskRef { slot: task.slot, sequence: task.sequence };
+        let tasks: Vec<_> = tasks.iter().map(task).collect();
+        let (given, now) =
+            (Given { fence: *fence, until: *until, tasks, depends: *depends }, self.now);
+        if let Some(queue) = self.queue_mut(index).filter(|_| !given.tasks.is_empty()) {
+            queue.attempts.remember(id, given, now);
+        }
     }
 
     fn next_unordered(&self, index: u32) -> Option<Next> {
@@ -141,10 +213,14 @@ impl State {
         let sequence = self.slots.get(index)?.sequence;
         frame.put_task_ref(TaskRef { slot: index, sequence });
         self.hand_out(index, grant.fence, grant.until, hold, self.now);
+        self.granted(index)
+    }
+
+    fn granted(&self, index: u32) -> Option<Granted> {
         let slot = self.slots.get(index)?;
         Some(Granted {
             slot: index,
-            sequence,
+            sequence: slot.sequence,
             body: slot.body,
             body_len: slot.body_len,
             deliveries: slot.deliveries,

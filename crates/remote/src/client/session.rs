@@ -119,15 +119,16 @@ impl RemoteSession {
 impl Session for RemoteSession {
     async fn receive(&self, options: &ReceiveOptions) -> Result<Vec<Lease>> {
         const RECEIVE: Operation = Operation::Receive;
-        let ReceiveOptions { limit, wait, lease, per_key } = options;
-        let credit = proto::Credit {
+        let ReceiveOptions { limit, wait, lease, per_key, attempt_id } = options;
+        let credit = || proto::Credit {
             limit: u32::try_from(*limit).unwrap_or(u32::MAX),
             wait_us: Some(micros(*wait)),
             lease_us: lease.map(micros),
             per_key: u32::try_from(*per_key).unwrap_or(u32::MAX),
+            attempt_id: attempt_id.as_ref().map_or_else(String::new, |id| id.as_str().to_owned()),
         };
         let place = self.place(RECEIVE).await?;
-        match self.take(&place, || Step::Credit(credit), RECEIVE).await? {
+        match self.take(&place, || Step::Credit(credit()), RECEIVE).await? {
             Answer::Leases(leases) => {
                 leases.leases.into_iter().map(|lease| lease_from(lease, &self.queue)).collect()
             }

@@ -13,8 +13,8 @@ use futures_util::{Stream, StreamExt, stream};
 use tidegate_core::access::Action;
 use tidegate_core::capabilities::LeaseSupport;
 use tidegate_core::{
-    Access, Error, ErrorKind, Held, Holder, Lease, LeaseToken, Membership, Operation, QueueName,
-    ReceiveOptions, Receiver, Result, SessionOptions, Settled, Verdict, limits,
+    Access, AttemptId, Error, ErrorKind, Held, Holder, Lease, LeaseToken, Membership, Operation,
+    QueueName, ReceiveOptions, Receiver, Result, SessionOptions, Settled, Verdict, limits,
 };
 use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
@@ -188,7 +188,7 @@ impl Work {
         let (taken, doing) = match step {
             Some(Step::Open(open)) => (self.open(asked, open), Operation::OpenSession),
             Some(Step::Credit(credit)) => {
-                (self.receive(&mut together.credits, id, session, &credit), Operation::Receive)
+                (self.receive(&mut together.credits, id, session, credit), Operation::Receive)
             }
             Some(Step::Cancel(proto::Cancel { credit })) => {
                 self.credits.remove(&credit);
@@ -253,9 +253,9 @@ impl Work {
         together: &mut Vec<Credits>,
         id: u64,
         session: u32,
-        credit: &proto::Credit,
+        credit: proto::Credit,
     ) -> Result<()> {
-        let proto::Credit { limit, wait_us, lease_us, per_key } = *credit;
+        let proto::Credit { limit, wait_us, lease_us, per_key, attempt_id } = credit;
         let receiver = self.session(session)?.clone();
         if self.credits.contains_key(&id) {
             return Err(invalid(format!("credit {id} is not used up; choose another number")));
@@ -264,11 +264,20 @@ impl Work {
         if self.credits.len() >= most {
             return Err(invalid(format!("{most} credits are not used up; wait for some")));
         }
+        let attempt_id = match &*attempt_id {
+            "" => None,
+            _ if wait_us.is_none() => {
+                let why = "a credit that stands is no single receive, and takes no attempt id";
+                return Err(invalid(why).on(receiver.queue()));
+            }
+            id => Some(AttemptId::new(id).map_err(invalid)?),
+        };
         let options = ReceiveOptions {
             limit: limit as usize,
             wait: wait_us.map_or(limits::WAIT_MAX, duration),
             lease: lease_us.map(duration),
             per_key: per_key.max(1) as usize,
+            attempt_id,
         };
         let (cancel, cancelled) = oneshot::channel();
         if !self.is_draining {
@@ -491,11 +500,12 @@ impl Work {
 impl Credits {
     /// Whether a credit can be filled with these.
     fn goes_with(&self, session: u32, more: &ReceiveOptions, most: usize) -> bool {
-        let ReceiveOptions { limit, wait: _, lease, per_key } = more;
+        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id } = more;
         let fits = *limit > 0 && self.options.limit > 0 && self.options.limit + limit <= most;
         // WHY: tasks of one key are held by one, so whoever may get several of them gets them alone.
         let one_a_key = *per_key == 1 && self.options.per_key == 1;
-        self.session == session && self.options.lease == *lease && fits && one_a_key
+        let unnamed = attempt_id.is_none() && self.options.attempt_id.is_none();
+        self.session == session && self.options.lease == *lease && fits && one_a_key && unnamed
     }
 }
 

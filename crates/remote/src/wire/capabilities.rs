@@ -20,6 +20,7 @@ pub(crate) fn capabilities_to(can: &Capabilities) -> proto::Capabilities {
         ordering,
         lease,
         lease_per_receive,
+        attempt_memory,
         fencing,
         release,
         deliveries,
@@ -62,6 +63,7 @@ pub(crate) fn capabilities_to(can: &Capabilities) -> proto::Capabilities {
         lease: lease.into(),
         lease_max_us: micros(lease_max),
         lease_per_receive: *lease_per_receive,
+        attempt_memory_us: attempt_memory.map(micros),
         fencing_enforced: *fencing == Fencing::Enforced,
         release_keeps_attempt: *release == ReleaseCost::KeepsAttempt,
         deliveries_counted: *deliveries == DeliveryCount::Counted,
@@ -123,6 +125,7 @@ pub(crate) fn capabilities_from(can: &proto::Capabilities) -> Result<Capabilitie
         ordering,
         lease,
         lease_per_receive: can.lease_per_receive,
+        attempt_memory: can.attempt_memory_us.map(duration),
         fencing: if can.fencing_enforced { Fencing::Enforced } else { Fencing::Advisory },
         release: either(
             can.release_keeps_attempt,

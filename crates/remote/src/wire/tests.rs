@@ -227,11 +227,11 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
         select(vec![OrderingSupport::No, OrderingSupport::PerKey, OrderingSupport::PerPartition]);
     let capacity = select(vec![CapacitySupport::No, CapacitySupport::Soft, CapacitySupport::Exact]);
     let atomic = select(vec![AtomicScope::No, AtomicScope::SameQueue, AtomicScope::SameBroker]);
-    let choices = (lease, ordering, capacity, atomic, any::<[bool; 10]>());
+    let choices = (lease, ordering, capacity, atomic, any::<[bool; 10]>(), option::of(durations()));
     let sizes = (1..=u32::MAX as usize, 1..=usize::MAX);
     (times, choices, sizes).prop_map(|(times, choices, (batch_max, payload_max))| {
         let (delay, retry_delay, priority_max, dedup_window_max) = times;
-        let (lease, ordering, capacity, atomic, is) = choices;
+        let (lease, ordering, capacity, atomic, is, attempt_memory) = choices;
         let release = [ReleaseCost::BurnsAttempt, ReleaseCost::KeepsAttempt];
         let deliveries = [DeliveryCount::AtLeast, DeliveryCount::Counted];
         let dead_letters = [DeadLetterSupport::Queue, DeadLetterSupport::StateOrQueue];
@@ -244,6 +244,7 @@ fn capabilities() -> impl Strategy<Value = Capabilities> {
             ordering,
             lease,
             lease_per_receive: is[1],
+            attempt_memory,
             fencing: [Fencing::Advisory, Fencing::Enforced][usize::from(is[2])],
             release: release[usize::from(is[3])],
             deliveries: deliveries[usize::from(is[4])],

@@ -202,10 +202,10 @@ async fn whoever_vanishes_keeps_its_leases_for_their_time_and_takes_no_more() {
     let open = proto::Open { queue: "mail".into(), member: None };
     raw.data(1, &message(&step(1, Step::Open(open)))).await;
     let credit = proto::Credit { limit: 10, ..proto::Credit::default() };
-    raw.data(1, &message(&step(2, Step::Credit(credit)))).await;
+    raw.data(1, &message(&step(2, Step::Credit(credit.clone())))).await;
     while stats(&stand).await.leased == 0 {
         // A credit before the session is open is refused.
-        raw.data(1, &message(&step(2, Step::Credit(credit)))).await;
+        raw.data(1, &message(&step(2, Step::Credit(credit.clone())))).await;
         raw.until_seen().await;
     }
     raw.vanish();

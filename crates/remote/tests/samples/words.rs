@@ -20,6 +20,8 @@ pub(super) fn all() -> Vec<Sample> {
         sample("Error.empty", Error::default()),
     ];
     samples.extend((0..3).map(|n| sample(format!("Capabilities.{n}"), capabilities(n))));
+    let remembers = Capabilities { attempt_memory_us: Some(109), ..capabilities(1) };
+    samples.push(sample("Capabilities.remembers-attempts", remembers));
     samples.extend((0..14).map(|kind| sample(format!("Error.kind-{kind}"), error(kind, 1))));
     samples
         .extend((0..10).map(|doing| sample(format!("Error.operation-{doing}"), error(1, doing))));
@@ -49,6 +51,7 @@ fn capabilities(choice: i32) -> Capabilities {
         lease: choice.min(1),
         lease_max_us: 108,
         lease_per_receive: true,
+        attempt_memory_us: None,
         fencing_enforced: true,
         release_keeps_attempt: true,
         deliveries_counted: true,

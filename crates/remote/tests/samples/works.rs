@@ -45,6 +45,7 @@ fn parts() -> Vec<Sample> {
         sample("Opened", Opened {}),
         sample("Credit", credit()),
         sample("Credit.stands", Credit { wait_us: None, lease_us: None, ..credit() }),
+        sample("Credit.named", Credit { attempt_id: "attempt-1".into(), ..credit() }),
         sample("Credit.no-wait", Credit { wait_us: Some(0), ..credit() }),
         sample("Cancel", Cancel { credit: 504 }),
         sample("Leases", leases()),
@@ -85,7 +86,13 @@ fn open() -> Open {
 }
 
 fn credit() -> Credit {
-    Credit { limit: 531, wait_us: Some(532), lease_us: Some(533), per_key: 534 }
+    Credit {
+        limit: 531,
+        wait_us: Some(532),
+        lease_us: Some(533),
+        per_key: 534,
+        attempt_id: String::new(),
+    }
 }
 
 fn leases() -> Leases {

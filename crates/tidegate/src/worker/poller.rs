@@ -88,6 +88,7 @@ impl Poller {
             wait: self.wait(),
             lease: self.shared.options.lease,
             per_key: 1,
+            attempt_id: None,
         };
         let asked = self.shared.broker.clock().now();
         let leases = match self.place.receiver().receive(&options).await {
