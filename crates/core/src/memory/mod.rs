@@ -2,12 +2,13 @@
 //!
 //! It keeps everything a broker can promise but durability, in the plainest code there is: what
 //! the engine does fast and on disk, this does so that it can be read. `entry` is one task,
-//! `queue` one queue's rules, `store` what spans queues (numbers, timers, dead letters), `driver`
+//! `queue` one queue's rules, `store` what spans queues (numbers, timers, dead letters), `receive` hands out, `driver`
 //! and `session` the contract's face.
 
 mod driver;
 mod entry;
 mod queue;
+mod receive;
 mod session;
 mod store;
 mod token;
