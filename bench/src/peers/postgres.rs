@@ -74,7 +74,7 @@ impl Peer for Postgres {
     }
 
     fn server(&self) -> Option<u32> {
-        Some(self.server.process())
+        self.server.process()
     }
 }
 

@@ -1,7 +1,7 @@
-//! PostgreSQL, private to this process.
+//! PostgreSQL, private to this process, that can be killed and started again on its data.
 
 use std::os::unix::fs::chown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -18,13 +18,17 @@ const FOR_TESTS: &[(&str, &str)] = &[("max_connections", "400"), ("fsync", "off"
 
 const READY_EVERY: Duration = Duration::from_millis(50);
 const READY_ROUNDS_MAX: u32 = 600;
+/// How often a server that was killed is started again while processes of its own are still ending.
+const STARTS_MAX: u32 = 100;
 
 /// A server with a data directory of its own. Dropping it ends the server.
 #[derive(Debug)]
 pub struct PrivatePostgres {
-    service: Service,
+    service: Option<Service>,
     port: u16,
-    _dir: Option<TempDir>,
+    dir: PathBuf,
+    settings: Vec<(String, String)>,
+    _own: Option<TempDir>,
 }
 
 impl PrivatePostgres {
@@ -39,7 +43,7 @@ impl PrivatePostgres {
         let dir = tempfile::tempdir()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut server = runtime.block_on(Self::start_in(dir.path(), FOR_TESTS))?;
-        server._dir = Some(dir);
+        server._own = Some(dir);
         Ok(Some(server))
     }
 
@@ -62,24 +66,52 @@ impl PrivatePostgres {
         if !init.status()?.success() {
             return Err("initdb failed".into());
         }
-        let mut command = as_user("postgres", is_root);
-        command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+        let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let (dir, settings) = (dir.to_owned(), settings.collect());
+        let mut server = Self { service: None, port, dir, settings, _own: None };
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// Kills it, with all of its processes, and starts it again on the same data and port.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn restart(&mut self) -> Result<(), Failure> {
+        self.service = None;
+        let mut left = STARTS_MAX;
+        // WHY: it does not start while a process of the one before holds its memory, and those that were
+        // killed with it end a little later than it does.
+        while let Err(why) = self.run().await {
+            left -= 1;
+            if left == 0 {
+                return Err(why);
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self) -> Result<(), Failure> {
+        let mut command = as_user("postgres", rustix::process::geteuid().is_root());
+        command.arg("-D").arg(self.dir.join("data")).args(["-p", &self.port.to_string()]);
         command.args(["-c", "listen_addresses=127.0.0.1"]);
-        command.arg("-c").arg(format!("unix_socket_directories={}", dir.display()));
-        for (name, value) in settings {
+        command.arg("-c").arg(format!("unix_socket_directories={}", self.dir.display()));
+        for (name, value) in &self.settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
-        let service = Service::start(command, port, &dir.join("log")).await?;
+        let service = Service::start(command, self.port, &self.dir.join("log")).await?;
+        self.service = Some(service);
         // WHY: it listens before it lets anybody in.
         let mut left = READY_ROUNDS_MAX;
-        while !is_ready(port)? {
+        while !is_ready(self.port)? {
             left -= 1;
             if left == 0 {
                 return Err("PostgreSQL listens and lets nobody in".into());
             }
             tokio::time::sleep(READY_EVERY).await;
         }
-        Ok(Self { service, port, _dir: None })
+        Ok(())
     }
 
     /// Its URL; the database is the one that every server has.
@@ -92,9 +124,9 @@ impl PrivatePostgres {
         self.port
     }
 
-    /// The id of its process.
-    pub fn process(&self) -> u32 {
-        self.service.process()
+    /// The id of its process; `None` if it could not be started again.
+    pub fn process(&self) -> Option<u32> {
+        self.service.as_ref().map(Service::process)
     }
 }
 
