@@ -69,7 +69,10 @@ impl Server {
         let runtime = runtime.map_err(|error| error.to_string())?;
         let started = runtime.block_on(async {
             Ok(match which {
-                ServerArg::Redis => Service::Redis(PrivateRedis::start_in(dir).await?),
+                ServerArg::Redis => {
+                    let always = [("appendfsync", "always")];
+                    Service::Redis(PrivateRedis::start_in(dir, &always).await?)
+                }
                 ServerArg::Postgres => {
                     Service::Postgres(PrivatePostgres::start_in(dir, &[]).await?)
                 }

@@ -54,14 +54,10 @@ impl PrivatePostgres {
     pub async fn start_in(dir: &Path, settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let port = free_port()?;
         let data = dir.join("data");
-        let is_root = rustix::process::geteuid().is_root();
         std::fs::create_dir(&data)?;
-        if is_root {
-            let (user, group) = user_ids()?;
-            chown(dir, Some(user), Some(group))?;
-            chown(&data, Some(user), Some(group))?;
-        }
-        let mut init = as_user("initdb", is_root);
+        give_to_user(dir)?;
+        give_to_user(&data)?;
+        let mut init = as_user("initdb");
         init.args(["-A", "trust", "-U", USER, "-D"]).arg(&data).stdout(Stdio::null());
         if !init.status()?.success() {
             return Err("initdb failed".into());
@@ -93,7 +89,7 @@ impl PrivatePostgres {
     }
 
     async fn run(&mut self) -> Result<(), Failure> {
-        let mut command = as_user("postgres", rustix::process::geteuid().is_root());
+        let mut command = as_user("postgres");
         command.arg("-D").arg(self.dir.join("data")).args(["-p", &self.port.to_string()]);
         command.args(["-c", "listen_addresses=127.0.0.1"]);
         command.arg("-c").arg(format!("unix_socket_directories={}", self.dir.display()));
@@ -137,15 +133,24 @@ fn is_ready(port: u16) -> Result<bool, Failure> {
     Ok(ask.status()?.success())
 }
 
-/// The server does not run as root.
-fn as_user(name: &str, is_root: bool) -> Command {
+/// What PostgreSQL and its pooler are started by: they do not run as root.
+pub(super) fn as_user(name: &str) -> Command {
     let program = find_program(name).unwrap_or(name.into());
-    if !is_root {
+    if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(program);
     command
+}
+
+/// Makes a file or directory that user's.
+pub(super) fn give_to_user(path: &Path) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        let (user, group) = user_ids()?;
+        chown(path, Some(user), Some(group))?;
+    }
+    Ok(())
 }
 
 fn user_ids() -> Result<(u32, u32), Failure> {
