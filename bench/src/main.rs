@@ -1,5 +1,6 @@
 //! Tidegate beside its peers, and the engine's curves. `cargo xtask bench` runs it.
 
+mod adapter;
 mod curves;
 mod durability;
 mod life;
@@ -8,6 +9,7 @@ mod peers;
 mod plot;
 mod served;
 mod side_by_side;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,15 @@ enum Command {
     ///
     /// Beside a bare log that writes the same records, round by round in turn.
     Engine(curves::CurvesArgs),
+    /// An adapter beside the same calls by its bare client, and beside the least that a queue there needs
+    ///
+    /// All three on one server, round by round in turn, with the same payload and clients.
+    Adapter(adapter::AdapterArgs),
+    /// PostgreSQL under an old snapshot: the adapter beside a plain table claimed with SKIP LOCKED
+    ///
+    /// A REPEATABLE READ transaction is kept open while both work in turns; a minute before it, a
+    /// minute after it, and every minute in between is a row. A minute is one of each.
+    Snapshot(snapshot::SnapshotArgs),
     /// Draws what `engine --save` and `cargo xtask backlog --save` have written
     Plot(plot::PlotArgs),
     /// What a process of `peers` serves
@@ -50,6 +61,8 @@ async fn main() -> ExitCode {
     let done = match command {
         Command::Peers(args) => side_by_side::run(&args).await,
         Command::Engine(args) => curves::run(&args).await,
+        Command::Adapter(args) => adapter::run(&args).await,
+        Command::Snapshot(args) => snapshot::run(&args).await,
         Command::Plot(args) => plot::run(&args),
         Command::Serve(served) => served::serve(served).await,
     };

@@ -5,19 +5,19 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::cargo;
-use crate::needs::{self, FOR_PEERS, Need};
+use crate::needs::{self, FOR_PEERS, FOR_POSTGRES, FOR_REDIS, Need};
 
 /// What the benchmarks are told.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// `engine`, `peers` or `plot` with their options; `bench -- help` tells them
+    /// `engine`, `peers`, `adapter`, `snapshot` or `plot` with their options; `bench -- help` tells them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<String>,
 }
 
 pub(crate) fn main(args: &BenchArgs) -> ExitCode {
     // WHY: what is missing still is named there, and the others are measured without it.
-    let _named = needs::provide(&peers(&args.arguments));
+    let _named = needs::provide(&servers(&args.arguments));
     let run = ["run", "--release", "--quiet", "--package", "bench", "--"];
     let ran = Command::new(cargo::cargo()).args(run).args(&args.arguments).status();
     match ran {
@@ -27,6 +27,16 @@ pub(crate) fn main(args: &BenchArgs) -> ExitCode {
             eprintln!("cargo could not be run: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The servers that are to be measured.
+fn servers(arguments: &[String]) -> Vec<Need> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).take(2).collect();
+    match words.as_slice() {
+        ["adapter", "redis"] => FOR_REDIS.to_vec(),
+        ["adapter", "postgres"] | ["snapshot", ..] => FOR_POSTGRES.to_vec(),
+        _ => peers(arguments),
     }
 }
 
@@ -58,7 +68,7 @@ mod tests {
 
     fn names(arguments: &[&str]) -> Vec<&'static str> {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        peers(&arguments).iter().map(|need| need.name).collect()
+        servers(&arguments).iter().map(|need| need.name).collect()
     }
 
     #[test]
@@ -67,6 +77,9 @@ mod tests {
         assert_eq!(names(&["peers", "--rounds", "3"]), all);
         assert_eq!(names(&["peers", "--only", "redis lists"]), ["redis"]);
         assert_eq!(names(&["peers", "--only=post", "--only", "nats"]), ["nats", "postgresql"]);
+        assert_eq!(names(&["adapter", "redis", "--rounds", "3"]), ["redis-server"]);
+        assert_eq!(names(&["adapter", "postgres"]), ["postgresql"]);
+        assert_eq!(names(&["snapshot"]), ["postgresql"]);
         assert!(names(&["peers", "--help"]).is_empty());
         assert!(names(&["engine", "--rounds", "3"]).is_empty());
         assert!(names(&[]).is_empty());

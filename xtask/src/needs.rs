@@ -119,8 +119,19 @@ pub(crate) const FOR_REDIS: &[Need] = &[Need {
     install: Install::Debian("redis-server"),
     without: "the conformance suite on Redis",
 }];
-/// The server that the tests of the PostgreSQL adapter start.
+
+/// What the tests of the PostgreSQL adapter start.
 pub(crate) const FOR_POSTGRES: &[Need] = &[POSTGRESQL];
+/// The same, with the pooler before it.
+pub(crate) const FOR_PGBOUNCER: &[Need] = &[
+    POSTGRESQL,
+    Need {
+        name: "pgbouncer",
+        check: &["sh", "-c", "PATH=$PATH:/usr/sbin; pgbouncer --version"],
+        install: Install::Debian("pgbouncer"),
+        without: "the conformance suite through PgBouncer",
+    },
+];
 
 /// One need of the tests and of the benchmarks.
 const POSTGRESQL: Need = Need {

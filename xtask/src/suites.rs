@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::cargo::{self, Counts};
-use crate::needs::{self, FOR_POSTGRES, FOR_REDIS};
+use crate::needs::{self, FOR_PGBOUNCER, FOR_REDIS};
 
 /// How `conformance` is run.
 #[derive(Debug, Args)]
@@ -24,9 +24,9 @@ enum BrokerArg {
     Log,
     /// The engine behind the native protocol: over a Unix socket, and over TCP
     Remote,
-    /// Redis: each case on a server of its own
+    /// Redis: each case on a server of its own, and on a cluster of its own
     Redis,
-    /// PostgreSQL, started privately
+    /// PostgreSQL, started privately, and the same through PgBouncer
     Postgres,
 }
 
@@ -39,20 +39,24 @@ pub(crate) enum Suite {
     Socket,
     Tcp,
     Redis,
+    RedisCluster,
     Postgres,
+    PgBouncer,
     Teeth,
     Damage,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Memory,
         Self::Engine,
         Self::Log,
         Self::Socket,
         Self::Tcp,
         Self::Redis,
+        Self::RedisCluster,
         Self::Postgres,
+        Self::PgBouncer,
         Self::Teeth,
         Self::Damage,
     ];
@@ -66,7 +70,9 @@ impl Suite {
             Self::Socket => ("tidegate-remote", "socket"),
             Self::Tcp => ("tidegate-remote", "tcp"),
             Self::Redis => ("tidegate-redis", "conformance"),
+            Self::RedisCluster => ("tidegate-redis", "cluster"),
             Self::Postgres => ("tidegate-postgres", "conformance"),
+            Self::PgBouncer => ("tidegate-postgres", "pgbouncer"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
             Self::Damage => ("tidegate-engine", "damage"),
         }
@@ -102,13 +108,13 @@ pub(crate) fn conformance(args: &ConformanceArgs) -> Counts {
         BrokerArg::Engine => &[Suite::Engine],
         BrokerArg::Log => &[Suite::Log],
         BrokerArg::Remote => &[Suite::Socket, Suite::Tcp],
-        BrokerArg::Redis => &[Suite::Redis],
-        BrokerArg::Postgres => &[Suite::Postgres],
+        BrokerArg::Redis => &[Suite::Redis, Suite::RedisCluster],
+        BrokerArg::Postgres => &[Suite::Postgres, Suite::PgBouncer],
     };
     // WHY: what is still missing then is told by the suite itself, as not configured.
     match args.broker {
         BrokerArg::Redis => drop(needs::provide(FOR_REDIS)),
-        BrokerArg::Postgres => drop(needs::provide(FOR_POSTGRES)),
+        BrokerArg::Postgres => drop(needs::provide(FOR_PGBOUNCER)),
         _ => {}
     }
     let filter = args.filter.as_deref();

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cargo::{self, Counts};
-use crate::needs::{self, FOR_FUZZING, FOR_POSTGRES, FOR_REDIS, FOR_TESTS};
+use crate::needs::{self, FOR_FUZZING, FOR_PGBOUNCER, FOR_REDIS, FOR_TESTS};
 use crate::stages::Stage;
 use crate::suites::{self, Suite};
 use crate::workspace::Workspace;
@@ -34,7 +34,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
     }
     // WHY: without them the tests of the adapters are passed over, visibly, and fail where CI requires them.
     needs::provide(FOR_REDIS);
-    needs::provide(FOR_POSTGRES);
+    needs::provide(FOR_PGBOUNCER);
     let mut stages = vec![
         Stage::new("unit tests", 10.0, || {
             cargo::test(&["--workspace", "--lib", "--bins", "--examples"])
@@ -47,7 +47,9 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         suite("conformance: socket", 1.0, Suite::Socket),
         suite("conformance: tcp", 1.0, Suite::Tcp),
         suite("conformance: redis", 2.0, Suite::Redis),
+        suite("conformance: redis cluster", 2.0, Suite::RedisCluster),
         suite("conformance: postgres", 2.0, Suite::Postgres),
+        suite("conformance: pgbouncer", 2.0, Suite::PgBouncer),
         suite("damage", 2.0, Suite::Damage),
     ];
     if !args.quick {
@@ -55,7 +57,8 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
             suite("conformance: teeth", 6.0, Suite::Teeth),
             Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS, 1)),
             Stage::new("kills, shared", 2.0, || crate::kills::counted(SHARED_KILL_RUNS, 4)),
-            Stage::new("chaos: redis", 2.0, crate::chaos::counted),
+            Stage::new("chaos: redis", 2.0, crate::chaos::redis),
+            Stage::new("chaos: postgres", 2.0, crate::chaos::postgres),
             if crate::crashpoints::may_trace() {
                 Stage::new("crash points", 2.0, crate::crashpoints::counted)
             } else {

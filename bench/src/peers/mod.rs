@@ -3,10 +3,10 @@
 pub(crate) mod bare;
 mod beanstalkd;
 mod nats;
-mod postgres;
+pub(crate) mod postgres;
 mod rabbitmq;
-mod redis;
-mod tidegate;
+pub(crate) mod redis;
+pub(crate) mod tidegate;
 
 use crate::peer::Kind;
 

@@ -1,7 +1,7 @@
 //! PostgreSQL: a table, claimed with SKIP LOCKED, rows deleted when their task is done.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, Pool};
@@ -14,16 +14,12 @@ use crate::peer::{Client, Kind, Peer, Result};
 pub(crate) const KIND: Kind = Kind {
     name: "postgresql skip locked",
     program: Some("postgres"),
-    setting: |durability| match durability {
-        Durability::Always => Some("synchronous_commit on"),
-        Durability::Interval => Some("synchronous_commit off"),
-        Durability::Never => Some("fsync off"),
-    },
+    setting: |durability| Some(setting(durability)),
     start: |dir, durability, clients| Box::pin(start(dir, durability, clients)),
 };
 
 /// Connections, each with a process of the server; more of them make it slower on few cores.
-const CONNECTIONS_MAX: usize = 32;
+pub(crate) const CONNECTIONS_MAX: usize = 32;
 
 const TABLE: &str = "CREATE TABLE bench (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -38,32 +34,46 @@ const RECEIVE: &str = "UPDATE bench SET leased_until = now() + interval '30 seco
 const COMPLETE: &str = "DELETE FROM bench WHERE id = ANY($1)";
 
 struct Postgres {
-    server: PrivatePostgres,
+    server: Arc<PrivatePostgres>,
     pool: Pool,
 }
 
+/// What PostgreSQL is set to.
+pub(crate) fn setting(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Always => "synchronous_commit on",
+        Durability::Interval => "synchronous_commit off",
+        Durability::Never => "fsync off",
+    }
+}
+
 async fn start(dir: &Path, durability: Durability, clients: usize) -> Result<Box<dyn Peer>> {
+    on(serve(dir, durability).await?, clients).await
+}
+
+/// A server of one's own.
+pub(crate) async fn serve(dir: &Path, durability: Durability) -> Result<Arc<PrivatePostgres>> {
     let (commit, fsync) = match durability {
         Durability::Always => ("on", "on"),
         Durability::Interval => ("off", "on"),
         Durability::Never => ("off", "off"),
     };
     let settings = [("synchronous_commit", commit), ("fsync", fsync)];
-    let server = PrivatePostgres::start_in(dir, &settings).await?;
+    Ok(Arc::new(PrivatePostgres::start_in(dir, &settings).await?))
+}
+
+/// Connections for so many clients.
+pub(crate) fn connect(server: &PrivatePostgres, clients: usize) -> Result<Pool> {
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(server.port()).user(USER).dbname(USER);
     let size = clients.min(CONNECTIONS_MAX);
-    let pool = Pool::builder(Manager::new(config, NoTls)).max_size(size).build()?;
-    let mut left = 100;
-    let connection = loop {
-        match pool.get().await {
-            Ok(connection) => break connection,
-            Err(error) if left == 0 => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-        left -= 1;
-    };
-    connection.batch_execute(TABLE).await?;
+    Ok(Pool::builder(Manager::new(config, NoTls)).max_size(size).build()?)
+}
+
+/// A table on a server.
+pub(crate) async fn on(server: Arc<PrivatePostgres>, clients: usize) -> Result<Box<dyn Peer>> {
+    let pool = connect(&server, clients)?;
+    pool.get().await?.batch_execute(TABLE).await?;
     Ok(Box::new(Postgres { server, pool }))
 }
 
@@ -74,7 +84,7 @@ impl Peer for Postgres {
     }
 
     fn server(&self) -> Option<u32> {
-        Some(self.server.process())
+        self.server.process()
     }
 }
 

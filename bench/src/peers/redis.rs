@@ -1,7 +1,7 @@
 //! Redis: lists with a list of what is being worked on, and streams with a consumer group.
 
 use std::path::Path;
-use std::process::Command;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
@@ -10,7 +10,7 @@ use redis::{AsyncConnectionConfig, Client as Server, Pipeline, RedisResult, cmd,
 
 use crate::durability::Durability;
 use crate::peer::{Client, Kind, Peer, Result};
-use tidegate_conformance::services::{Service, free_port};
+use tidegate_conformance::services::redis::PrivateRedis;
 
 pub(crate) const LISTS: Kind = Kind {
     name: "redis lists",
@@ -34,7 +34,8 @@ const FIELD: &str = "payload";
 /// Connections that all clients share: commands of many are sent together on each.
 const CONNECTIONS: usize = 8;
 
-fn setting(durability: Durability) -> Option<&'static str> {
+/// What Redis is set to.
+pub(crate) fn setting(durability: Durability) -> Option<&'static str> {
     Some(match durability {
         Durability::Always => "appendfsync always",
         Durability::Interval => "appendfsync everysec",
@@ -49,33 +50,45 @@ enum Shape {
 }
 
 struct Redis {
-    service: Service,
+    server: Arc<PrivateRedis>,
     shape: Shape,
     connections: Vec<MultiplexedConnection>,
 }
 
 async fn start(dir: &Path, durability: Durability, shape: Shape) -> Result<Box<dyn Peer>> {
-    let port = free_port()?;
-    let mut command = Command::new(PROGRAM);
-    let port_text = port.to_string();
-    command.args(["--bind", "127.0.0.1", "--port", &port_text, "--save", "", "--dir"]).arg(dir);
-    command.args(["--appendonly", "yes"]);
+    on(serve(dir, durability).await?, shape, CONNECTIONS).await
+}
+
+/// A server of one's own.
+pub(crate) async fn serve(dir: &Path, durability: Durability) -> Result<Arc<PrivateRedis>> {
     let sync = setting(durability).and_then(|setting| setting.split_once(' '));
-    command.args(["--appendfsync", sync.map_or("always", |(_, value)| value)]);
-    let service = Service::start(command, port, &dir.join("log")).await?;
-    let server = Server::open(("127.0.0.1", port))?;
+    Ok(Arc::new(PrivateRedis::start_in(dir, sync.as_slice()).await?))
+}
+
+/// A stream and a consumer group on a server, with one connection for all clients.
+pub(crate) async fn streams_on(server: Arc<PrivateRedis>) -> Result<Box<dyn Peer>> {
+    on(server, Shape::Streams, 1).await
+}
+
+/// A connection for many clients.
+pub(crate) async fn connect(server: &PrivateRedis) -> Result<MultiplexedConnection> {
+    let server = Server::open(server.url())?;
     // WHY: a sync may take longer than the client's default of half a second.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    Ok(server.get_multiplexed_async_connection_with_config(&config).await?)
+}
+
+async fn on(server: Arc<PrivateRedis>, shape: Shape, count: usize) -> Result<Box<dyn Peer>> {
     let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        connections.push(server.get_multiplexed_async_connection_with_config(&config).await?);
+    for _ in 0..count {
+        connections.push(connect(&server).await?);
     }
     if let (Shape::Streams, Some(first)) = (shape, connections.first_mut()) {
         let mut create = cmd("XGROUP");
         create.arg("CREATE").arg(QUEUE).arg(GROUP).arg("0").arg("MKSTREAM");
         create.query_async::<()>(first).await?;
     }
-    Ok(Box::new(Redis { service, shape, connections }))
+    Ok(Box::new(Redis { server, shape, connections }))
 }
 
 #[async_trait]
@@ -93,7 +106,7 @@ impl Peer for Redis {
     }
 
     fn server(&self) -> Option<u32> {
-        Some(self.service.process())
+        self.server.process()
     }
 }
 

@@ -36,11 +36,15 @@ pub(crate) const TCP: Kind = Kind {
     start: |dir, durability, _| Box::pin(over_tcp(dir, durability)),
 };
 
+/// The queue that is made.
+pub(crate) const QUEUE: &str = "bench";
+
 struct Tidegate {
     broker: Broker,
     queue: QueueName,
     receiver: Receiver,
-    service: Option<Service>,
+    server: Option<u32>,
+    _service: Option<Service>,
 }
 
 async fn embedded(dir: &Path, durability: Durability) -> Result<Box<dyn Peer>> {
@@ -76,23 +80,35 @@ async fn beside(dir: &Path, durability: Durability) -> Result<Broker> {
 }
 
 async fn started(broker: Broker, service: Option<Service>) -> Result<Box<dyn Peer>> {
-    let queue = QueueName::new("bench")?;
-    let spec = QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(queue.clone()) };
-    broker.declare(&spec).await?;
-    let receiver = broker.open(&queue, &SessionOptions::default()).await?;
-    Ok(Box::new(Tidegate { broker, queue, receiver, service }))
+    let server = service.as_ref().map(Service::process);
+    Ok(Box::new(Tidegate { _service: service, ..Tidegate::on(broker, server).await? }))
+}
+
+/// A queue of any broker, whose server is that process.
+pub(crate) async fn on(broker: Broker, server: Option<u32>) -> Result<Box<dyn Peer>> {
+    Ok(Box::new(Tidegate::on(broker, server).await?))
+}
+
+impl Tidegate {
+    async fn on(broker: Broker, server: Option<u32>) -> Result<Self> {
+        let queue = QueueName::new(QUEUE)?;
+        let spec = QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(queue.clone()) };
+        broker.declare(&spec).await?;
+        let receiver = broker.open(&queue, &SessionOptions::default()).await?;
+        Ok(Self { broker, queue, receiver, server, _service: None })
+    }
 }
 
 #[async_trait]
 impl Peer for Tidegate {
     async fn client(&self, _number: usize) -> Result<Box<dyn Client>> {
-        let Self { broker, queue, receiver, service: _ } = self;
+        let Self { broker, queue, receiver, server: _, _service: _ } = self;
         let (broker, queue, receiver) = (broker.clone(), queue.clone(), receiver.clone());
         Ok(Box::new(TidegateClient { broker, queue, receiver, held: Vec::new() }))
     }
 
     fn server(&self) -> Option<u32> {
-        self.service.as_ref().map(Service::process)
+        self.server
     }
 }
 

@@ -22,7 +22,10 @@ if meta.ordered then
   end
   if record.k then redis.call('ZADD', base .. 'w', 0, lane_member(record.k, number)) end
 end
-if meta.retention_us >= 0 then redis.call('ZADD', base .. 'r', number, text(number)) end
+if meta.retention_us >= 0 then
+  redis.call('ZADD', base .. 'r', number, text(number))
+  due_by(number + meta.retention_us)
+end
 live(1)
 available(number, record, now)
 told(1)

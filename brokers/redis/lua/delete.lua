@@ -6,8 +6,7 @@ if not open() then return 0 end
 for _, level in ipairs(priorities()) do
   redis.call('UNLINK', base .. 's' .. level, base .. 'a' .. level)
 end
-local over = tonumber(redis.call('HGET', KEYS[1], 'over') or '0')
-for part = over, math.max(over - OVER_PARTS, 0), -1 do redis.call('UNLINK', base .. 'o:' .. text(part)) end
+for part = meta.over, math.max(meta.over - OVER_PARTS, 0), -1 do redis.call('UNLINK', base .. 'o:' .. text(part)) end
 for _, letter in ipairs({ 'm', 'h', 't', 'l', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'j', 'v', 'gm', 'go' }) do
   redis.call('UNLINK', base .. letter)
 end

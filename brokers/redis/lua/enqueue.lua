@@ -25,9 +25,7 @@ while i <= #ARGV do
   elseif most >= 0 and meta.live >= most then
     answers[#answers + 1] = { 2, meta.live }
   else
-    local fields = {}
-    for field = 1, count do fields[field] = ARGV[i + 6 + field] end
-    answers[#answers + 1] = { 0, enter(priority, delay_us, key, dedup, window_us, id, fields) }
+    answers[#answers + 1] = { 0, enter(priority, delay_us, key, dedup, window_us, id, i + 7, i + 6 + count) }
   end
   i = i + 7 + count
 end

@@ -9,7 +9,11 @@ for i = 1, #ARGV, 4 do
   local number = tonumber(ARGV[i + 1])
   local why, record = refusal(ARGV[i], number, tonumber(ARGV[i + 2]))
   if not why and record.s ~= 'l' then why = 'E' end
-  if not why then redis.call('ZADD', base .. 'l', now + tonumber(ARGV[i + 3]), text(number)) end
+  if not why then
+    local till = now + tonumber(ARGV[i + 3])
+    redis.call('ZADD', base .. 'l', till, text(number))
+    due_by(till)
+  end
   answers[#answers + 1] = why and string.lower(why) or 'L'
 end
 return told(answers)

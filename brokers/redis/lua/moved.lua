@@ -5,7 +5,12 @@
 local packed = redis.call('HGET', base .. 'j', ARGV[1])
 if not packed then return 0 end
 redis.call('HDEL', base .. 'j', ARGV[1])
-if ARGV[2] == '1' or not open() then return 1 end
+if not open() then return 1 end
+set('moves', meta.moves - 1)
+if ARGV[2] == '1' then
+  save()
+  return 1
+end
 local move = cmsgpack.unpack(packed)
 local number = next_of('number')
 local record = move.record
@@ -13,4 +18,6 @@ record.st, record.s, record.x = 'h', 'x', record.x or record.m
 redis.call('XADD', base .. 'h', entry_id(number), unpack(move.fields))
 keep(number, record)
 redis.call('ZADD', base .. 'x', record.x.t, text(number))
+due_by(record.x.t + meta.dead_retention_us)
+save()
 return 1

@@ -4,7 +4,9 @@
 --          that everything a script touches lies in one slot.
 --
 --   m     hash    id, spec, capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, dlq, paused;
---                 number (last one given), fence (last one given), live (ready + scheduled + leased)
+--                 number (last one given), fence (last one given), live (ready + scheduled + leased), moves (tasks in
+--                 j), due (nothing in l, d, x, r and ue is due before it), over and over_since (the part that o is at),
+--                 at:sL (the last entry of sL that was handed out), levels (whether there are any above 0)
 --   sL    stream  tasks of priority L that were ready when they were sent, read through the group `tidegate`
 --   h     stream  all other tasks: those with a delay, with an ordering key, and those that were moved here
 --   aL    zset    what is available again at priority L: turns, by the time since when they are
@@ -49,30 +51,54 @@ local function number_of(id)
   return tonumber(ms) * 1000 + tonumber(rest)
 end
 
+-- Later than any time that is due.
+local NEVER = 9007199254740992
+
 -- Meta: nil if there is no such queue.
 local meta
 local function open()
   local fields = redis.call('HMGET', KEYS[1], 'id', 'capacity', 'lease_us', 'attempts', 'ordered', 'retention_us',
-    'dead_retention_us', 'dlq', 'paused', 'live', 'name')
+    'dead_retention_us', 'dlq', 'paused', 'live', 'name', 'number', 'fence', 'due', 'over', 'over_since', 'moves',
+    'levels')
   if not fields[1] then return false end
   meta = {
     id = fields[1], capacity = tonumber(fields[2]), lease_us = tonumber(fields[3]), attempts = tonumber(fields[4]),
     ordered = fields[5] == '1', retention_us = tonumber(fields[6]), dead_retention_us = tonumber(fields[7]),
     dlq = fields[8], paused = fields[9] == '1', live = tonumber(fields[10]), name = fields[11],
+    number = tonumber(fields[12]), fence = tonumber(fields[13]), due = tonumber(fields[14] or '0'),
+    over = tonumber(fields[15] or '0'), over_since = tonumber(fields[16] or '0'), moves = tonumber(fields[17] or '0'),
+    levels = fields[18],
   }
   return true
 end
 
-local function next_of(counter)
-  local last = tonumber(redis.call('HGET', KEYS[1], counter))
-  local next_one = math.max(last + 1, now)
-  redis.call('HSET', KEYS[1], counter, text(next_one))
-  return next_one
+-- What changes of meta is written once, at the end.
+local changed = {}
+local function set(name, value)
+  meta[name] = value
+  changed[name] = true
+end
+local function save()
+  local fields = {}
+  for name in pairs(changed) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = text(meta[name])
+  end
+  if #fields > 0 then redis.call('HSET', KEYS[1], unpack(fields)) end
+  changed = {}
 end
 
-local function live(by)
-  meta.live = meta.live + by
-  redis.call('HINCRBY', KEYS[1], 'live', by)
+local function next_of(counter)
+  set(counter, math.max(meta[counter] + 1, now))
+  return meta[counter]
+end
+
+local function live(by) set('live', meta.live + by) end
+
+-- INVARIANT: called with every time that is put into l, d, x, r or ue, the retention added, so that nothing is due
+-- before `due`, and a look at them is spared until then.
+local function due_by(at)
+  if at < meta.due then set('due', at) end
 end
 
 -- Records: {stream, priority, deliveries, uncounted, fence, settled, entered, state, key, dedup, err, dead, moved}
@@ -94,10 +120,12 @@ local function stream_of(priority)
   local stream = 's' .. text(priority)
   if priority > 0 and redis.call('ZADD', base .. 'lv', priority, priority) == 1 then
     redis.call('XGROUP', 'CREATE', base .. stream, GROUP, '0', 'MKSTREAM')
+    if not meta.levels then set('levels', 1) end
   end
   return stream
 end
 local function priorities()
+  if not meta.levels then return { '0' } end
   local levels = redis.call('ZREVRANGE', base .. 'lv', 0, -1)
   levels[#levels + 1] = '0'
   return levels
@@ -199,28 +227,27 @@ local function leave(number, record)
   if record.k and refresh(record.k, now) then woken = woken + 1 end
 end
 
--- Remembers how a delivery ended: 'S'ettled, or 'D'ied of the end of its lease.
+-- Remembers how deliveries ended: 'S'ettled, or 'D'ied of the end of their leases.
 local over_part
-local function remember(how, fence)
+local function remember(ended)
   if not over_part then
-    local part = redis.call('HMGET', KEYS[1], 'over', 'over_since')
-    local index, since = tonumber(part[1] or '0'), tonumber(part[2] or '0')
-    local name = base .. 'o:' .. text(index)
-    if now - since >= OVER_PART_S * 1000000 or redis.call('SCARD', name) >= OVER_PART_MAX then
-      index = index + 1
-      redis.call('HSET', KEYS[1], 'over', text(index), 'over_since', text(now))
-      redis.call('UNLINK', base .. 'o:' .. text(index - OVER_PARTS))
+    local held = redis.call('SCARD', base .. 'o:' .. text(meta.over))
+    if now - meta.over_since >= OVER_PART_S * 1000000 or held >= OVER_PART_MAX then
+      set('over', meta.over + 1)
+      set('over_since', now)
+      redis.call('UNLINK', base .. 'o:' .. text(meta.over - OVER_PARTS))
+      held = 0
     end
-    over_part = base .. 'o:' .. text(index)
-    redis.call('SADD', over_part, how .. text(fence))
-    redis.call('EXPIRE', over_part, OVER_PART_S * OVER_PARTS)
+    over_part = base .. 'o:' .. text(meta.over)
+    redis.call('SADD', over_part, unpack(ended))
+    -- WHY: nothing is added after its time, so once is enough.
+    if held == 0 then redis.call('EXPIRE', over_part, OVER_PART_S * (OVER_PARTS + 1)) end
     return
   end
-  redis.call('SADD', over_part, how .. text(fence))
+  redis.call('SADD', over_part, unpack(ended))
 end
 local function how_it_ended(fence)
-  local index = tonumber(redis.call('HGET', KEYS[1], 'over') or '0')
-  for part = index, math.max(index - OVER_PARTS + 1, 0), -1 do
+  for part = meta.over, math.max(meta.over - OVER_PARTS + 1, 0), -1 do
     local name = base .. 'o:' .. text(part)
     if redis.call('SISMEMBER', name, 'S' .. fence) == 1 then return 'S' end
     if redis.call('SISMEMBER', name, 'D' .. fence) == 1 then return 'D' end
@@ -238,6 +265,7 @@ local function send_away(number, record, target, kind)
   local move = kind .. ':' .. text(number) .. ':' .. text(now)
   local packed = cmsgpack.pack({ to = target, kind = kind, record = record, fields = fields_of(number, record) })
   redis.call('HSET', base .. 'j', meta.id .. ':' .. move, packed)
+  set('moves', meta.moves + 1)
 end
 
 local function die(number, record, reason)
@@ -254,6 +282,7 @@ local function die(number, record, reason)
     record.s = 'x'
     keep(number, record)
     redis.call('ZADD', base .. 'x', now, text(number))
+    due_by(now + meta.dead_retention_us)
   end
   if record.k and refresh(record.k, now) then woken = woken + 1 end
 end
@@ -274,6 +303,7 @@ local function come_back(number, record, after, since)
     record.s = 's'
     keep(number, record)
     redis.call('ZADD', base .. 'd', since + after, text(number))
+    due_by(since + after)
     if record.k then refresh(record.k, since) end
   else
     available(number, record, since)
@@ -282,12 +312,13 @@ end
 
 -- Does what is due: leases that ended, tasks whose time has come, retention, dedup windows.
 local function advance()
+  if now < meta.due then return end
   local ended = redis.call('ZRANGEBYSCORE', base .. 'l', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_MAX)
   for i = 1, #ended, 2 do
     local number, at = tonumber(ended[i]), tonumber(ended[i + 1])
     local record = record_of(number)
     if attempts_of(record) >= meta.attempts then
-      remember('D', record.f)
+      remember({ 'D' .. text(record.f) })
       die(number, record, 'lease ended')
     else
       come_back(number, record, 0, at)
@@ -334,23 +365,34 @@ local function advance()
     local held = redis.call('HGET', base .. 'u', over[i])
     if held and cmsgpack.unpack(held).t == tonumber(over[i + 1]) then redis.call('HDEL', base .. 'u', over[i]) end
   end
+  local due = NEVER
+  local function first(timers, after)
+    local first_one = redis.call('ZRANGE', base .. timers, 0, 0, 'WITHSCORES')
+    if first_one[2] then due = math.min(due, tonumber(first_one[2]) + after) end
+  end
+  first('l', 0)
+  first('d', 0)
+  first('ue', 0)
+  first('x', meta.dead_retention_us)
+  if meta.retention_us >= 0 then first('r', meta.retention_us) end
+  set('due', due)
 end
 
 -- Tells those who wait that something is available, and how many moves are not done yet.
 local function told(answer)
+  if meta then save() end
   if woken > 0 then redis.call('PUBLISH', base .. 'n', woken) end
-  local moves = redis.call('HLEN', base .. 'j')
-  return { moves, answer }
+  return { meta and meta.moves or 0, answer }
 end
 
--- Sends a task in: {id, priority, delay_us, key or '', dedup or '', window_us, fields...}. Admission was decided.
-local function enter(priority, delay_us, key, dedup, window_us, id, fields)
+-- Sends a task in, whose fields and values are the arguments from `first` to `last`. Admission was decided.
+local function enter(priority, delay_us, key, dedup, window_us, id, first, last)
   local number = next_of('number')
   local record
   local ordered = meta.ordered and key ~= ''
   local stream = 'h'
   if not ordered and delay_us == 0 then stream = stream_of(priority) end
-  redis.call('XADD', base .. stream, entry_id(number), unpack(fields))
+  redis.call('XADD', base .. stream, entry_id(number), unpack(ARGV, first, last))
   if stream == 'h' or (dedup ~= '' and window_us == 0) then
     record = fresh(number, stream, priority)
     if ordered then record.k = key end
@@ -359,9 +401,15 @@ local function enter(priority, delay_us, key, dedup, window_us, id, fields)
   if dedup ~= '' then
     local till = window_us > 0 and now + window_us or 0
     redis.call('HSET', base .. 'u', dedup, cmsgpack.pack({ i = id, n = number, t = till }))
-    if till > 0 then redis.call('ZADD', base .. 'ue', till, dedup) end
+    if till > 0 then
+      redis.call('ZADD', base .. 'ue', till, dedup)
+      due_by(till)
+    end
   end
-  if meta.retention_us >= 0 then redis.call('ZADD', base .. 'r', number, text(number)) end
+  if meta.retention_us >= 0 then
+    redis.call('ZADD', base .. 'r', number, text(number))
+    due_by(number + meta.retention_us)
+  end
   live(1)
   if stream ~= 'h' then
     if record then keep(number, record) end
@@ -373,6 +421,7 @@ local function enter(priority, delay_us, key, dedup, window_us, id, fields)
       record.s = 's'
       keep(number, record)
       redis.call('ZADD', base .. 'd', now + delay_us, text(number))
+      due_by(now + delay_us)
     else
       available(number, record, number)
     end

@@ -25,5 +25,6 @@ for _, one in ipairs(dead) do
   redis.call('XADD', base .. 'h', entry_id(one.number), unpack(one.fields))
   keep(one.number, one.record)
 end
-redis.call('HSET', KEYS[1], 'live', '0')
-return told(meta.live)
+local purged = meta.live
+live(-purged)
+return told(purged)

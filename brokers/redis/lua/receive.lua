@@ -2,8 +2,8 @@
 --
 -- ARGV  most tasks, lease_us or -1 for the queue's, most tasks of one key, the consumer's name
 -- Returns the leases, each {number, fence, priority, deliveries, attempts, record of a move or false, last error or
--- false, fields, when it was first sent}; the length of the leases; how long until something is due, in microseconds,
--- or -1; the queue's id; the time.
+-- false, fields, when it was first sent}; the length of the leases; where nothing was handed out how long until
+-- something may be due, in microseconds, else -1; the queue's id; the time.
 
 if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()
@@ -12,12 +12,15 @@ local lease_us = tonumber(ARGV[2])
 if lease_us < 0 then lease_us = meta.lease_us end
 local leases = {}
 local fence
+-- Records and ends of leases, written together.
+local kept, timed = {}, {}
 
 local function hand_out(number, record, fields)
   fence = fence and fence + 1 or next_of('fence')
   record.n, record.f, record.g, record.s = record.n + 1, fence, nil, 'l'
-  keep(number, record)
-  redis.call('ZADD', base .. 'l', now + lease_us, text(number))
+  local name, place = text(number), #kept
+  kept[place + 1], kept[place + 2] = name, cmsgpack.pack(record)
+  timed[place + 1], timed[place + 2] = now + lease_us, name
   want = want - 1
   leases[#leases + 1] = {
     number, fence, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
@@ -29,11 +32,18 @@ local function read(stream, level, count)
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'NOACK', 'STREAMS',
     base .. stream, '>')
   local entries = read and read[1] and read[1][2] or {}
-  for _, entry in ipairs(entries) do
-    local number = number_of(entry[1])
-    hand_out(number, record_of(number) or fresh(number, stream, level), entry[2])
+  if #entries == 0 then return 0 end
+  local names, numbers = {}, {}
+  for place, entry in ipairs(entries) do
+    numbers[place] = number_of(entry[1])
+    names[place] = text(numbers[place])
   end
-  if #entries > 0 then redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1]) end
+  local records = redis.call('HMGET', base .. 't', unpack(names))
+  for place, entry in ipairs(entries) do
+    local record = records[place] and cmsgpack.unpack(records[place]) or fresh(numbers[place], stream, level)
+    hand_out(numbers[place], record, entry[2])
+  end
+  redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1])
   return #entries
 end
 
@@ -73,14 +83,13 @@ if not meta.paused then
     if want == 0 then break end
   end
 end
-if fence then redis.call('HSET', KEYS[1], 'fence', text(fence)) end
-
 local due = -1
-for _, timers in ipairs({ 'l', 'd' }) do
-  local first = redis.call('ZRANGE', base .. timers, 0, 0, 'WITHSCORES')
-  if first[2] then
-    local until_then = math.max(tonumber(first[2]) - now, 0)
-    if due < 0 or until_then < due then due = until_then end
-  end
+if fence then
+  set('fence', fence)
+  redis.call('HSET', base .. 't', unpack(kept))
+  redis.call('ZADD', base .. 'l', unpack(timed))
+  due_by(now + lease_us)
+elseif meta.due < NEVER then
+  due = math.max(meta.due - now, 0)
 end
 return told({ leases, lease_us, due, meta.id, now })

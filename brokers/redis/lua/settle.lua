@@ -4,12 +4,27 @@
 --       and the error of a retry or the reason of a death
 -- Returns for each the state after it ('D', 'X', 'R', 'W') or why not ('n', 's', 'e', 'a').
 
-if open() then advance() end
-local answers = {}
-for i = 1, #ARGV, 6 do
-  local number = tonumber(ARGV[i + 1])
-  local why, record = refusal(ARGV[i], number, tonumber(ARGV[i + 2]))
-  answers[#answers + 1] = why and string.lower(why)
-    or carry_out(number, record, ARGV[i + 3], tonumber(ARGV[i + 4]), ARGV[i + 5])
+local records = {}
+if open() then
+  advance()
+  for i = 2, #ARGV, 6 do records[#records + 1] = ARGV[i] end
+  records = redis.call('HMGET', base .. 't', unpack(records))
 end
+local answers = {}
+-- Numbers whose records are not what they were at first.
+local touched = {}
+for i = 1, #ARGV, 6 do
+  local place, number, fence = #answers + 1, tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  local is_whole = meta and ARGV[i] == meta.id and ARGV[i + 3] == 'C' and not touched[number]
+  if is_whole and leaves(number, fence, records[place]) then
+    answers[place] = 'D'
+  else
+    leave_together()
+    local why, record = refusal(ARGV[i], number, fence)
+    answers[place] = why and string.lower(why)
+      or carry_out(number, record, ARGV[i + 3], tonumber(ARGV[i + 4]), ARGV[i + 5])
+  end
+  touched[number] = true
+end
+leave_together()
 return told(answers)

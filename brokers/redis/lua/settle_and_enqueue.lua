@@ -20,10 +20,10 @@ local i = 8
 while i <= #ARGV do
   local task = {
     id = ARGV[i], priority = tonumber(ARGV[i + 1]), delay_us = tonumber(ARGV[i + 2]), key = ARGV[i + 3],
-    dedup = ARGV[i + 4], window_us = tonumber(ARGV[i + 5]), fields = {},
+    dedup = ARGV[i + 4], window_us = tonumber(ARGV[i + 5]),
   }
   local count = tonumber(ARGV[i + 6])
-  for field = 1, count do task.fields[field] = ARGV[i + 6 + field] end
+  task.first, task.last = i + 7, i + 6 + count
   i = i + 7 + count
   if task.dedup ~= '' then
     local held = redis.call('HGET', base .. 'u', task.dedup)
@@ -47,7 +47,8 @@ for _, task in ipairs(tasks) do
     local holder = task.holder
     answers[#answers + 1] = { 1, holder.n or holder.number, holder.i or holder.id }
   else
-    task.number = enter(task.priority, task.delay_us, task.key, task.dedup, task.window_us, task.id, task.fields)
+    task.number = enter(task.priority, task.delay_us, task.key, task.dedup, task.window_us, task.id, task.first,
+      task.last)
     answers[#answers + 1] = { 0, task.number }
   end
 end

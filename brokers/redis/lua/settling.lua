@@ -16,7 +16,7 @@ end
 
 -- Carries out a verdict. Returns the state that the task is in: 'D'one, dead 'X', 'R'eady or 'W'aiting.
 local function carry_out(number, record, verdict, after_us, said)
-  remember('S', record.f)
+  remember({ 'S' .. text(record.f) })
   record.g = true
   if verdict == 'C' then
     leave(number, record)
@@ -36,4 +36,32 @@ local function carry_out(number, record, verdict, after_us, said)
   come_back(number, record, after_us, now)
   if redis.call('HEXISTS', base .. 't', text(number)) == 0 then return 'D' end
   return record.s == 's' and 'W' or 'R'
+end
+
+-- Completions of tasks that lie in no order and have no dedup key: they leave together.
+local leaving
+local function leave_together()
+  if not leaving then return end
+  local names = leaving.names
+  remember(leaving.fences)
+  redis.call('ZREM', base .. 'l', unpack(names))
+  redis.call('HDEL', base .. 't', unpack(names))
+  for stream, ids in pairs(leaving.streams) do redis.call('XDEL', base .. stream, unpack(ids)) end
+  if meta.retention_us >= 0 then redis.call('ZREM', base .. 'r', unpack(names)) end
+  live(-#names)
+  leaving = nil
+end
+
+-- Whether a completion was put among those that leave together.
+local function leaves(number, fence, packed)
+  if not packed then return false end
+  local record = cmsgpack.unpack(packed)
+  if record.f ~= fence or record.g or record.s ~= 'l' or record.k or record.u then return false end
+  leaving = leaving or { names = {}, fences = {}, streams = {} }
+  leaving.names[#leaving.names + 1] = text(number)
+  leaving.fences[#leaving.fences + 1] = 'S' .. text(fence)
+  local ids = leaving.streams[record.st] or {}
+  ids[#ids + 1] = entry_id(number)
+  leaving.streams[record.st] = ids
+  return true
 end

@@ -9,8 +9,9 @@ if not open() then return redis.error_reply('NOQUEUE there is no such queue') en
 local revision = redis.call('HGET', KEYS[1], 'revision')
 if ARGV[1] ~= '' and revision ~= ARGV[1] then return { 0, revision } end
 if tonumber(revision) >= tonumber(ARGV[2]) then return { 0, revision } end
-local fields = { 'revision', ARGV[2] }
-for i = 3, #ARGV do fields[i] = ARGV[i] end
+-- WHY: another retention makes other times due.
+local fields = { 'revision', ARGV[2], 'due', '0' }
+for i = 3, #ARGV do fields[i + 2] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
 local had = meta.retention_us
 open()
@@ -30,4 +31,5 @@ elseif meta.retention_us < 0 then
   redis.call('UNLINK', base .. 'r')
 end
 advance()
+save()
 return { 1, ARGV[2] }

@@ -1,7 +1,7 @@
 //! Changing queues while they run.
 
 use async_trait::async_trait;
-use redis::{Script, ScriptInvocation, Value};
+use redis::{Cmd, Script, Value};
 use tidegate_core::{
     Admin, DeadFilter, Error, ErrorKind, Operation, QueueName, QueueSpec, Result, State,
 };
@@ -32,7 +32,7 @@ impl Admin for Redis {
             let settings = settings(&new, partition.index);
             // WHY: the first partition decides; the others follow it, whatever they have missed.
             let decides = partition.index == 0;
-            let update = |call: &mut ScriptInvocation<'_>| {
+            let update = |call: &mut Cmd| {
                 call.arg(if decides { spec.revision.to_string() } else { String::new() });
                 call.arg(new.revision).arg("spec").arg(&text);
                 settings.iter().for_each(|(name, value)| {
@@ -88,7 +88,7 @@ impl Admin for Redis {
         self.open_still(ADMINISTER)?;
         let known = self.seen(queue, ADMINISTER).await?;
         for partition in self.partitions(queue, &known) {
-            let pause = |call: &mut ScriptInvocation<'_>| {
+            let pause = |call: &mut Cmd| {
                 call.arg(u8::from(paused));
             };
             self.change(&script::PAUSE, &partition, ADMINISTER, pause).await?;
@@ -118,7 +118,7 @@ impl Redis {
         for run in dead.chunk_by(|a, b| a.lies_in == b.lies_in) {
             for some in run.chunks(crate::capabilities::BATCH_MAX) {
                 let Some(first) = some.first() else { continue };
-                let numbers = |call: &mut ScriptInvocation<'_>| {
+                let numbers = |call: &mut Cmd| {
                     some.iter().map(Dead::number).for_each(|number| {
                         call.arg(number);
                     });

@@ -17,10 +17,18 @@ pub enum Serialization {
     Json,
 }
 
-/// A server and the part of it that belongs to these queues.
+/// Where the queues lie.
+#[derive(Clone)]
+pub(crate) enum Servers {
+    One(Box<ConnectionInfo>),
+    /// Some servers of a cluster, at least one: they tell of the others.
+    Cluster(Vec<ConnectionInfo>),
+}
+
+/// A server, or a cluster of them, and the part of it that belongs to these queues.
 #[derive(Clone)]
 pub struct Config {
-    pub(crate) server: ConnectionInfo,
+    pub(crate) servers: Servers,
     /// What the names of all keys begin with. Default: `tidegate`.
     pub prefix: String,
     /// How headers are written. Both are read.
@@ -43,7 +51,7 @@ pub struct Config {
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
-            server: _,
+            servers: _,
             prefix,
             serialization,
             stream_max_len,
@@ -65,19 +73,16 @@ impl fmt::Debug for Config {
 }
 
 impl Config {
-    /// The server at `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. Its query says the rest:
-    /// `prefix`, `serialization=msgpack|json`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms`.
+    /// The server at `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS; or the cluster at
+    /// `redis-cluster://[user:password@]host[:port][,host[:port]...]`, or `rediss-cluster://`, of whose servers one or more
+    /// are named. Its query says the rest: `prefix`, `serialization=msgpack|json`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms`.
     ///
     /// # Errors
     /// `Invalid` if it is not such a URL, or asks for something unknown.
     pub fn new(url: &str) -> Result<Self> {
         let (server, query) = url.split_once('?').unwrap_or((url, ""));
-        let unreadable = |why: redis::RedisError| {
-            // WHY: the URL may hold a password, so it is not repeated.
-            invalid(format!("the URL of the server cannot be read: {why}; use redis://HOST:PORT"))
-        };
         let mut config = Self {
-            server: server.into_connection_info().map_err(unreadable)?,
+            servers: Servers::read(server)?,
             prefix: "tidegate".into(),
             serialization: Serialization::default(),
             stream_max_len: None,
@@ -124,12 +129,57 @@ impl Config {
 
     /// What the server is called in logs and errors: without secrets.
     pub fn label(&self) -> String {
-        match self.server.addr() {
-            ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}"),
-            ConnectionAddr::TcpTls { host, port, .. } => format!("rediss://{host}:{port}"),
-            ConnectionAddr::Unix(path) => format!("redis+unix://{}", path.display()),
-            _ => "redis".into(),
+        match &self.servers {
+            Servers::One(server) => place(server),
+            Servers::Cluster(nodes) => {
+                let places: Vec<String> = nodes.iter().map(place).collect();
+                format!("the cluster of {}", places.join(", "))
+            }
         }
+    }
+
+    /// The servers that were named.
+    pub(crate) fn nodes(&self) -> &[ConnectionInfo] {
+        match &self.servers {
+            Servers::One(server) => std::slice::from_ref(server),
+            Servers::Cluster(nodes) => nodes,
+        }
+    }
+}
+
+impl Servers {
+    fn read(url: &str) -> Result<Self> {
+        let Some((scheme, place)) = url.split_once("-cluster://") else {
+            return Ok(Self::One(Box::new(server(url)?)));
+        };
+        let (user, hosts) = place
+            .rsplit_once('@')
+            .map_or((String::new(), place), |(user, hosts)| (format!("{user}@"), hosts));
+        let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
+        if hosts.contains('/') {
+            return Err(invalid(
+                "a cluster has no numbered databases; leave it out of the URL".into(),
+            ));
+        }
+        let nodes = hosts.split(',').map(|host| server(&format!("{scheme}://{user}{host}")));
+        Ok(Self::Cluster(nodes.collect::<Result<_>>()?))
+    }
+}
+
+fn server(url: &str) -> Result<ConnectionInfo> {
+    url.into_connection_info().map_err(|why| {
+        // WHY: the URL may hold a password, so it is not repeated.
+        let form = "use redis://HOST:PORT, or redis-cluster://HOST:PORT,HOST:PORT";
+        invalid(format!("the URL of the server cannot be read: {why}; {form}"))
+    })
+}
+
+fn place(server: &ConnectionInfo) -> String {
+    match server.addr() {
+        ConnectionAddr::Tcp(host, port) => format!("redis://{host}:{port}"),
+        ConnectionAddr::TcpTls { host, port, .. } => format!("rediss://{host}:{port}"),
+        ConnectionAddr::Unix(path) => format!("redis+unix://{}", path.display()),
+        _ => "redis".into(),
     }
 }
 
@@ -180,5 +230,18 @@ mod tests {
         assert!(refused("prefix={a}").contains("without braces"));
         let wrong = Config::new("redis://:secret@h:port").unwrap_err().to_string();
         assert!(wrong.contains("redis://HOST:PORT") && !wrong.contains("secret"), "{wrong}");
+        assert!(Config::new("redis-cluster://h:7000/3").is_err());
+        assert!(Config::new("redis-cluster://").is_err());
+    }
+
+    #[test]
+    fn a_cluster_is_named_by_some_of_its_servers() {
+        let url = "rediss-cluster://ann:p%40ss@one.example:7000,two.example?prefix=shop";
+        let config = Config::new(url).unwrap();
+        let label = "the cluster of rediss://one.example:7000, rediss://two.example:6379";
+        assert_eq!((config.label().as_str(), config.prefix.as_str()), (label, "shop"));
+        let password = |node: &ConnectionInfo| node.redis_settings().password().map(str::to_owned);
+        assert!(config.nodes().iter().all(|node| password(node).as_deref() == Some("p@ss")));
+        assert!(!format!("{config:?}").contains("ss@one"));
     }
 }

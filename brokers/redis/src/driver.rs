@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Memory};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use redis::{Client, ScriptInvocation};
+use redis::Cmd;
 use tidegate_core::{
     Broker, BrokerParts, Capabilities, Capacity, Driver, Enqueued, Error, ErrorKind, Membership,
     NewTask, Operation, Ordering, QueueName, QueueSpec, Result, Session, SessionOptions,
@@ -53,13 +53,11 @@ impl fmt::Debug for Redis {
 /// sense.
 pub async fn connect(config: Config) -> Result<Broker> {
     let label = config.label();
-    let client = Client::open(config.server.clone());
-    let client = client.map_err(|error| crate::errors::error_of(error, &label, Operation::Open))?;
-    let link = Link::open(&client, &config).await?;
+    let link = Link::open(&config).await?;
     let shared = Shared {
-        config,
         capabilities: capabilities(),
-        wake: Wake::new(client),
+        wake: Wake::new(config.nodes().to_vec()),
+        config,
         known: RwLock::default(),
         turns: AtomicU64::new(fastrand::u64(..1 << 32)),
         closed: AtomicBool::new(false),
@@ -154,7 +152,7 @@ impl Redis {
         script: &redis::Script,
         partition: &Partition,
         doing: Operation,
-        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+        arguments: impl FnOnce(&mut Cmd),
     ) -> Result<redis::Value> {
         let told = self.link.run(script, partition, doing, arguments).await?;
         let Told { moves, answer } = Told::of(told, doing)?;
@@ -178,7 +176,7 @@ impl Redis {
                 .map_or(id.as_str(), |(_, id): &(String, String)| id.as_str())
                 .to_owned();
             let settings = settings(spec, partition.index);
-            let declare = |call: &mut ScriptInvocation<'_>| {
+            let declare = |call: &mut Cmd| {
                 call.arg("id").arg(&id).arg("spec").arg(&text).arg("revision").arg(spec.revision);
                 settings.iter().for_each(|(name, value)| {
                     call.arg(*name).arg(value);

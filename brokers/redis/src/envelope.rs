@@ -2,7 +2,7 @@
 //! the payload as it is in `data`.
 
 use bytes::Bytes;
-use redis::ScriptInvocation;
+use redis::Cmd;
 use serde::Deserialize;
 use tidegate_core::task::Headers;
 use tidegate_core::{
@@ -16,7 +16,7 @@ use crate::reply::{Parts, strange};
 
 /// Adds a new task to the arguments of a script, as `lua/enqueue.lua` says.
 pub(crate) fn add(
-    call: &mut ScriptInvocation<'_>,
+    call: &mut Cmd,
     task: &NewTask,
     id: &str,
     serialization: Serialization,

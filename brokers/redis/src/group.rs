@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event_listener::{Event, EventListener};
-use redis::{ScriptInvocation, Value};
+use redis::{Cmd, Value};
 use tidegate_core::assignment::{Assignment, assign};
 use tidegate_core::{Member, Operation, Partitions, QueueName, Result};
 use tokio::task::JoinHandle;
@@ -123,7 +123,7 @@ impl Place {
             let members = seen.members.iter().map(|(id, _)| id.as_str());
             let assigned = assign(members, &seen.owners, self.partitions);
             let first = self.redis.partition(&self.queue, 0);
-            let share_out = |call: &mut ScriptInvocation<'_>| {
+            let share_out = |call: &mut Cmd| {
                 call.arg(seen.generation);
                 for (id, own) in &assigned {
                     for partition in own {
@@ -150,7 +150,7 @@ impl Redis {
         doing: Operation,
     ) -> Result<Seen> {
         let timeout_us = self.shared.config.member_timeout.as_micros() as u64;
-        let group = |call: &mut ScriptInvocation<'_>| {
+        let group = |call: &mut Cmd| {
             call.arg(id).arg(u8::from(is_there)).arg(timeout_us);
         };
         let answer = self.link.run(&script::GROUP, &self.partition(queue, 0), doing, group).await;

@@ -170,7 +170,7 @@ impl Redis {
     ) -> Result<()> {
         let mut first = 0;
         loop {
-            let page = |call: &mut redis::ScriptInvocation<'_>| {
+            let page = |call: &mut redis::Cmd| {
                 call.arg(first).arg(PAGE);
             };
             let answer = self.change(&script::DEAD, partition, INSPECT, page).await?;
@@ -220,7 +220,7 @@ impl Redis {
             // Nobody keeps them.
             Some(State::Done) => return Ok((Vec::new(), None)),
         };
-        let list = |call: &mut redis::ScriptInvocation<'_>| {
+        let list = |call: &mut redis::Cmd| {
             call.arg(after).arg(limit).arg(state);
         };
         let answer = self.change(&script::LIST, partition, INSPECT, list).await;

@@ -1,20 +1,29 @@
 //! The connection to the server, and the calls of scripts on it.
 
 use std::fmt;
+use std::io::ErrorKind::TimedOut;
+use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, FromRedisValue, Script, ScriptInvocation, Value, cmd};
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::ClusterClientBuilder;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    Client, Cmd, ConnectionInfo, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult,
+    Script, ServerErrorKind, Value, cmd,
+};
 use tidegate_core::{Error, Operation, Result};
 
-use crate::config::Config;
+use crate::config::{Config, Servers};
 use crate::errors::error_of;
 use crate::partition::Partition;
 
 /// A connection that comes back by itself. Calls of many tasks share it and are pipelined.
 #[derive(Clone)]
 pub(crate) struct Link {
-    manager: ConnectionManager,
+    connection: Connection,
     server: String,
+    /// How long a call goes on asking a cluster that is changing.
+    patience: Duration,
 }
 
 impl fmt::Debug for Link {
@@ -25,31 +34,42 @@ impl fmt::Debug for Link {
 
 /// Connects again so often for one call before that call is `Unavailable`.
 const RECONNECTS: usize = 2;
+/// The pause before a cluster that is changing is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Link {
-    pub(crate) async fn open(client: &Client, config: &Config) -> Result<Self> {
+    pub(crate) async fn open(config: &Config) -> Result<Self> {
         let server = config.label();
-        let settings = ConnectionManagerConfig::new()
-            .set_number_of_retries(RECONNECTS)
-            .set_response_timeout(Some(config.response_timeout))
-            .set_connection_timeout(Some(config.response_timeout));
-        let manager = client.get_connection_manager_with_config(settings).await;
-        let manager = manager.map_err(|error| error_of(error, &server, Operation::Open))?;
-        Ok(Self { manager, server })
+        let connection = Connection::open(config).await;
+        let connection = connection.map_err(|error| error_of(error, &server, Operation::Open))?;
+        Ok(Self { connection, server, patience: config.response_timeout })
     }
 
-    /// Runs a script on a partition. Nothing is ever sent twice.
+    /// Runs a script on a partition. What may have been carried out is never sent again.
     pub(crate) async fn run(
         &self,
         script: &Script,
         partition: &Partition,
         doing: Operation,
-        arguments: impl FnOnce(&mut ScriptInvocation<'_>),
+        arguments: impl FnOnce(&mut Cmd),
     ) -> Result<Value> {
-        let mut call = script.key(partition.meta());
+        let mut call = cmd("EVALSHA");
+        call.arg(script.get_hash());
+        match &self.connection {
+            Connection::Server(_) => call.arg(1).arg(partition.meta()),
+            Connection::Cluster(_) => call.arg(2).arg(partition.meta()).arg(partition.nothing()),
+        };
         arguments(&mut call);
-        let answer = call.invoke_async(&mut self.manager.clone()).await;
-        answer.map_err(|error| self.error(error, doing))
+        match self.ask(&call).await {
+            Err(error) if is(&error, ServerErrorKind::NoScript) => {
+                let mut connection = self.connection.clone();
+                let loaded = script.prepare_invoke().load_async(&mut connection).await;
+                loaded.map_err(|error| self.error(error, doing))?;
+                self.ask(&call).await
+            }
+            answer => answer,
+        }
+        .map_err(|error| self.error(error, doing))
     }
 
     /// Runs a command that is not about one partition.
@@ -58,12 +78,11 @@ impl Link {
         parts: &[&str],
         doing: Operation,
     ) -> Result<T> {
-        let mut command = redis::Cmd::new();
+        let mut command = Cmd::new();
         parts.iter().for_each(|part| {
             command.arg(part);
         });
-        let answer = command.query_async(&mut self.manager.clone()).await;
-        answer.map_err(|error| self.error(error, doing))
+        self.ask(&command).await.map_err(|error| self.error(error, doing))
     }
 
     pub(crate) async fn hget(
@@ -72,11 +91,100 @@ impl Link {
         field: &str,
         doing: Operation,
     ) -> Result<Option<String>> {
-        let answer = cmd("HGET").arg(key).arg(field).query_async(&mut self.manager.clone()).await;
+        let answer = self.ask(cmd("HGET").arg(key).arg(field)).await;
         answer.map_err(|error| self.error(error, doing))
     }
 
-    fn error(&self, error: redis::RedisError, doing: Operation) -> Error {
+    /// Asks again for as long as a cluster says that it has not carried a call out.
+    async fn ask<T: FromRedisValue>(&self, call: &Cmd) -> RedisResult<T> {
+        match self.connection.clone() {
+            Connection::Server(mut server) => call.query_async(&mut server).await,
+            Connection::Cluster(mut cluster) => {
+                let asking = async {
+                    loop {
+                        match call.query_async(&mut cluster).await {
+                            Err(error) if is_changing(&error) => tokio::time::sleep(PAUSE).await,
+                            answer => return answer,
+                        }
+                    }
+                };
+                let answer = tokio::time::timeout(self.patience, asking).await;
+                answer.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()))
+            }
+        }
+    }
+
+    fn error(&self, error: RedisError, doing: Operation) -> Error {
         error_of(error, &self.server, doing)
+    }
+}
+
+fn is(error: &RedisError, kind: ServerErrorKind) -> bool {
+    error.kind() == redis::ErrorKind::Server(kind)
+}
+
+/// Whether a cluster says that the slot is elsewhere, on its way or without a master. Whoever says so has done nothing.
+fn is_changing(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
+    [Ask, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain].iter().any(|kind| is(error, *kind))
+}
+
+/// To one server, or to all of a cluster.
+#[derive(Clone)]
+enum Connection {
+    Server(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    async fn open(config: &Config) -> RedisResult<Self> {
+        let timeout = config.response_timeout;
+        match &config.servers {
+            Servers::One(server) => {
+                let settings = ConnectionManagerConfig::new()
+                    .set_number_of_retries(RECONNECTS)
+                    .set_response_timeout(Some(timeout))
+                    .set_connection_timeout(Some(timeout));
+                let client = Client::open(ConnectionInfo::clone(server))?;
+                let manager = client.get_connection_manager_with_config(settings).await?;
+                Ok(Self::Server(manager))
+            }
+            Servers::Cluster(nodes) => {
+                let builder = ClusterClientBuilder::new(nodes.clone())
+                    // WHY: the library would send again what a lost connection may have carried out.
+                    .retries(0)
+                    .response_timeout(timeout)
+                    .connection_timeout(timeout);
+                Ok(Self::Cluster(builder.build()?.get_async_connection().await?))
+            }
+        }
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, call: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(server) => server.req_packed_command(call),
+            Self::Cluster(cluster) => cluster.req_packed_command(call),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        calls: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(server) => server.req_packed_commands(calls, offset, count),
+            Self::Cluster(cluster) => cluster.req_packed_commands(calls, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Server(server) => server.get_db(),
+            Self::Cluster(cluster) => cluster.get_db(),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Tasks that go from one queue to another: dead letters, and back. The source writes the move down in the step that
 //! takes the task out; whoever sees it carries it over; the target knows it by its name if it comes twice.
 
-use redis::ScriptInvocation;
+use redis::Cmd;
 use tidegate_core::{Operation, QueueName, Result};
 
 use crate::driver::Redis;
@@ -33,7 +33,7 @@ impl Redis {
                     (one.bytes()?, QueueName::new(one.text()?).map_err(|_| strange(doing))?);
                 let (key, content) = (one.maybe_text()?, one.bytes()?);
                 let arrived = self.arrive(&to, key.as_deref(), &name, &content, doing).await?;
-                let moved = |call: &mut ScriptInvocation<'_>| {
+                let moved = |call: &mut Cmd| {
                     call.arg(&name[..]).arg(i64::from(arrived));
                 };
                 self.link.run(&script::MOVED, from, doing, moved).await?;
@@ -53,7 +53,7 @@ impl Redis {
         let Some(known) = self.find(to, doing).await? else { return Ok(false) };
         let partition = known.router.route(key, self.turn(), known.partitions);
         let partition = self.partition(to, partition);
-        let arrive = |call: &mut ScriptInvocation<'_>| {
+        let arrive = |call: &mut Cmd| {
             call.arg(name).arg(content);
         };
         let arrived = self.link.run(&script::ARRIVE, &partition, doing, arrive).await?;

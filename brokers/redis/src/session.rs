@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use event_listener::EventListener;
 use futures_util::future::select_all;
-use redis::ScriptInvocation;
+use redis::Cmd;
 use tidegate_core::{
     Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
     ReceiveOptions, Result, Session, Settled, State, Timestamp, Verdict,
@@ -201,7 +201,7 @@ impl RedisSession {
         script: &redis::Script,
         leases: &[(LeaseToken, T)],
         doing: Operation,
-        add: impl Fn(&mut ScriptInvocation<'_>, &T),
+        add: impl Fn(&mut Cmd, &T),
     ) -> Result<Vec<Settled>> {
         let mut outcomes: Vec<Option<Settled>> = leases.iter().map(|_| None).collect();
         for (partition, those) in self.by_partition(leases, doing)? {
@@ -249,7 +249,7 @@ pub(crate) fn settled(code: &str, doing: Operation) -> Result<Settled> {
 }
 
 /// Adds a verdict to the arguments of a script.
-pub(crate) fn add_verdict(call: &mut ScriptInvocation<'_>, verdict: &Verdict) {
+pub(crate) fn add_verdict(call: &mut Cmd, verdict: &Verdict) {
     let us = |after: &Duration| after.as_micros() as u64;
     match verdict {
         Verdict::Complete => call.arg("C").arg(0).arg(""),
@@ -297,7 +297,7 @@ impl Session for RedisSession {
 
     async fn extend(&self, leases: &[(LeaseToken, Duration)]) -> Result<Vec<Settled>> {
         self.open(Operation::Extend)?;
-        let add = |call: &mut ScriptInvocation<'_>, length: &Duration| {
+        let add = |call: &mut Cmd, length: &Duration| {
             call.arg(length.as_micros() as u64);
         };
         self.decide(&script::EXTEND, leases, Operation::Extend, add).await

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use futures_util::StreamExt;
-use redis::Client;
 use redis::aio::{PubSubSink, PubSubStream};
+use redis::{Client, ConnectionInfo};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -39,10 +39,11 @@ impl Drop for Wake {
 }
 
 impl Wake {
-    pub(crate) fn new(client: Client) -> Self {
+    /// What is published on any server of a cluster is heard on each of `nodes`; one of them is listened to.
+    pub(crate) fn new(nodes: Vec<ConnectionInfo>) -> Self {
         let channels = Arc::new(Channels::default());
         let (wanted, names) = mpsc::unbounded_channel();
-        let listener = tokio::spawn(listen(client, channels.clone(), names));
+        let listener = tokio::spawn(listen(nodes, channels.clone(), names));
         Self { channels, closing: Event::new(), wanted, listener }
     }
 
@@ -89,13 +90,13 @@ impl Channels {
 }
 
 async fn listen(
-    client: Client,
+    nodes: Vec<ConnectionInfo>,
     channels: Arc<Channels>,
     mut wanted: mpsc::UnboundedReceiver<String>,
 ) {
     let Some(mut first) = wanted.recv().await else { return };
-    loop {
-        match connect(&client, &channels).await {
+    for node in nodes.iter().cycle() {
+        match connect(node, &channels).await {
             Ok((sink, stream)) => match hear(sink, stream, &channels, &mut wanted).await {
                 Some(()) => tracing::debug!("the connection that listens was lost"),
                 None => return,
@@ -110,9 +111,10 @@ async fn listen(
 }
 
 async fn connect(
-    client: &Client,
+    node: &ConnectionInfo,
     channels: &Channels,
 ) -> redis::RedisResult<(PubSubSink, PubSubStream)> {
+    let client = Client::open(node.clone())?;
     let (mut sink, stream) = client.get_async_pubsub().await?.split();
     sink.subscribe(channels.names()).await?;
     // WHY: what was told before this was not heard.

@@ -23,6 +23,8 @@ pub const DURABILITY_INTERVAL_DEFAULT: Duration = Duration::from_millis(50);
 const ADAPTERS: &[(&str, &str)] = &[
     ("redis", "Redis"),
     ("rediss", "Redis"),
+    ("redis-cluster", "Redis"),
+    ("rediss-cluster", "Redis"),
     ("postgres", "PostgreSQL"),
     ("postgresql", "PostgreSQL"),
     ("amqp", "RabbitMQ"),
@@ -70,6 +72,7 @@ impl fmt::Debug for ConnectOptions {
 ///   socket in the directory, and one of them takes over when it ends. In an attached process the
 ///   connection lives on the runtime that this was called on.
 /// - `redis://[USER:PASSWORD@]HOST:PORT[/DB]` is a Redis server, `rediss://` over TLS (cargo feature `redis`).
+///   `redis-cluster://HOST:PORT,HOST:PORT` is a Redis Cluster of which these servers are some, `rediss-cluster://` over TLS.
 ///   `?prefix=`, `serialization=msgpack|json`, `stream_max_len=` and `block_timeout_ms=` say how it is used.
 /// - `tidegate://HOST:PORT` is a server (`tidegate serve`); without a port it is 9326. An access token
 ///   is given as `tidegate://TOKEN@HOST:PORT` or with [`ConnectOptions::token`]. `tidegate+tls://` is
@@ -97,7 +100,7 @@ pub async fn connect_with(url: &str, options: ConnectOptions) -> Result<Broker> 
         "tidegate+tls" => remote::connect(server_url::target(true, rest, options.token)?).await,
         "embedded" => crate::embedded::open(embedded(rest, options)?).await,
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => redis(url, options).await,
+        "redis" | "rediss" | "redis-cluster" | "rediss-cluster" => redis(url, options).await,
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => tidegate_postgres::connect(url).await,
         _ => Err(elsewhere(scheme)),

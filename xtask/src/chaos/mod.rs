@@ -2,19 +2,19 @@
 //! what the history says then.
 
 mod proxy;
-mod redis;
 mod run;
+mod server;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::cargo::{Counts, root};
-use crate::needs::{self, FOR_REDIS};
+use crate::needs;
 use crate::workload::{DurabilityArg, Rig, SEGMENT_BYTES, Tally};
 
-use redis::Redis;
+use server::{Server, ServerArg};
 
 /// How `chaos` is run.
 #[derive(Debug, Args)]
@@ -41,12 +41,6 @@ pub(crate) struct ChaosArgs {
     dir: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ServerArg {
-    /// Redis, with `appendfsync always`
-    Redis,
-}
-
 /// Runs, prints what was seen, and fails if anything was wrong.
 pub(crate) fn main(args: &ChaosArgs) -> ExitCode {
     let tally = judged(args);
@@ -54,10 +48,19 @@ pub(crate) fn main(args: &ChaosArgs) -> ExitCode {
     if tally.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A short run as one test.
-pub(crate) fn counted() -> Counts {
+/// A short run on Redis as one test.
+pub(crate) fn redis() -> Counts {
+    counted(ServerArg::Redis)
+}
+
+/// A short run on PostgreSQL as one test.
+pub(crate) fn postgres() -> Counts {
+    counted(ServerArg::Postgres)
+}
+
+fn counted(server: ServerArg) -> Counts {
     let args = ChaosArgs {
-        server: ServerArg::Redis,
+        server,
         kills: 5,
         restarts: 3,
         cuts: 5,
@@ -70,15 +73,15 @@ pub(crate) fn counted() -> Counts {
 
 fn judged(args: &ChaosArgs) -> Tally {
     let mut tally = Tally::default();
-    let ServerArg::Redis = args.server;
-    if !needs::provide(FOR_REDIS).is_empty() {
+    if !needs::provide(args.server.needs()).is_empty() {
         tally.add_broken("chaos", "there is no such server on this machine");
         return tally;
     }
-    let what = format!("chaos with seed {}", args.seed);
-    let rig = Rig::new(&args.dir, args.seed, DurabilityArg::Always, SEGMENT_BYTES);
+    let what = format!("chaos of {} with seed {}", args.server.as_str(), args.seed);
+    let dir = args.dir.join(args.server.as_str());
+    let rig = Rig::new(&dir, args.seed, DurabilityArg::Always, SEGMENT_BYTES);
     let done = rig.and_then(|rig| {
-        let server = Redis::start(&args.dir.join("server"))?;
+        let server = Server::start(args.server, &dir.join("server"))?;
         run::run(rig, server, args)
     });
     match done {

@@ -7,7 +7,7 @@ use fastrand::Rng;
 
 use super::ChaosArgs;
 use super::proxy::Proxy;
-use super::redis::Redis;
+use super::server::Server;
 use crate::kills::{last_words, wait_for_lines};
 use crate::workload::{Rig, Sharer, now_us};
 
@@ -28,11 +28,11 @@ enum Trouble {
 /// Works, has trouble, and completes what is left.
 pub(super) fn run(
     rig: Rig,
-    server: Redis,
+    server: Server,
     args: &ChaosArgs,
 ) -> Result<(Rig, Result<(), String>), String> {
     let proxy = Proxy::open(server.port()).map_err(|error| error.to_string())?;
-    let rig = rig.on(Redis::url(proxy.port));
+    let rig = rig.on(args.server.url(proxy.port));
     let mut play =
         Play { rig, server, proxy, processes: Vec::new(), rng: Rng::with_seed(args.seed) };
     let worked = play.all(args).and_then(|()| play.end());
@@ -41,7 +41,7 @@ pub(super) fn run(
 
 struct Play {
     rig: Rig,
-    server: Redis,
+    server: Server,
     proxy: Proxy,
     /// The youngest last.
     processes: Vec<Sharer>,

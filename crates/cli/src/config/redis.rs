@@ -30,7 +30,10 @@ impl RedisQueue {
 
     /// A broker's URL with what the block says and the URL does not. One of another broker stays as it is.
     pub(crate) fn applied_to(&self, url: &str) -> String {
-        if !matches!(url.split(':').next(), Some("redis" | "rediss")) {
+        if !matches!(
+            url.split(':').next(),
+            Some("redis" | "rediss" | "redis-cluster" | "rediss-cluster")
+        ) {
             return url.to_owned();
         }
         let mut whole = url.to_owned();
@@ -57,6 +60,10 @@ mod tests {
         block.take("redis_queue.serialization", &Value::Text("json".into()));
         let applied = |url| block.applied_to(url);
         assert_eq!(applied("redis://h"), "redis://h?stream_max_len=50000&serialization=json");
+        assert_eq!(
+            applied("redis-cluster://h,i?stream_max_len=9"),
+            "redis-cluster://h,i?stream_max_len=9&serialization=json"
+        );
         assert_eq!(
             applied("rediss://h/1?serialization=msgpack"),
             "rediss://h/1?serialization=msgpack&stream_max_len=50000"

@@ -1,7 +1,9 @@
 //! Servers of others, private to this process: a directory of their own, a free port, ended with it.
 
+pub mod pgbouncer;
 pub mod postgres;
 pub mod redis;
+pub mod redis_cluster;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

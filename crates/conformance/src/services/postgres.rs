@@ -1,7 +1,7 @@
-//! PostgreSQL, private to this process.
+//! PostgreSQL, private to this process, that can be killed and started again on its data.
 
 use std::os::unix::fs::chown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -18,13 +18,17 @@ const FOR_TESTS: &[(&str, &str)] = &[("max_connections", "400"), ("fsync", "off"
 
 const READY_EVERY: Duration = Duration::from_millis(50);
 const READY_ROUNDS_MAX: u32 = 600;
+/// How often a server that was killed is started again while processes of its own are still ending.
+const STARTS_MAX: u32 = 100;
 
 /// A server with a data directory of its own. Dropping it ends the server.
 #[derive(Debug)]
 pub struct PrivatePostgres {
-    service: Service,
+    service: Option<Service>,
     port: u16,
-    _dir: Option<TempDir>,
+    dir: PathBuf,
+    settings: Vec<(String, String)>,
+    _own: Option<TempDir>,
 }
 
 impl PrivatePostgres {
@@ -39,7 +43,7 @@ impl PrivatePostgres {
         let dir = tempfile::tempdir()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut server = runtime.block_on(Self::start_in(dir.path(), FOR_TESTS))?;
-        server._dir = Some(dir);
+        server._own = Some(dir);
         Ok(Some(server))
     }
 
@@ -50,36 +54,60 @@ impl PrivatePostgres {
     pub async fn start_in(dir: &Path, settings: &[(&str, &str)]) -> Result<Self, Failure> {
         let port = free_port()?;
         let data = dir.join("data");
-        let is_root = rustix::process::geteuid().is_root();
         std::fs::create_dir(&data)?;
-        if is_root {
-            let (user, group) = user_ids()?;
-            chown(dir, Some(user), Some(group))?;
-            chown(&data, Some(user), Some(group))?;
-        }
-        let mut init = as_user("initdb", is_root);
+        give_to_user(dir)?;
+        give_to_user(&data)?;
+        let mut init = as_user("initdb");
         init.args(["-A", "trust", "-U", USER, "-D"]).arg(&data).stdout(Stdio::null());
         if !init.status()?.success() {
             return Err("initdb failed".into());
         }
-        let mut command = as_user("postgres", is_root);
-        command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+        let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let (dir, settings) = (dir.to_owned(), settings.collect());
+        let mut server = Self { service: None, port, dir, settings, _own: None };
+        server.run().await?;
+        Ok(server)
+    }
+
+    /// Kills it, with all of its processes, and starts it again on the same data and port.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn restart(&mut self) -> Result<(), Failure> {
+        self.service = None;
+        let mut left = STARTS_MAX;
+        // WHY: it does not start while a process of the one before holds its memory, and those that were
+        // killed with it end a little later than it does.
+        while let Err(why) = self.run().await {
+            left -= 1;
+            if left == 0 {
+                return Err(why);
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self) -> Result<(), Failure> {
+        let mut command = as_user("postgres");
+        command.arg("-D").arg(self.dir.join("data")).args(["-p", &self.port.to_string()]);
         command.args(["-c", "listen_addresses=127.0.0.1"]);
-        command.arg("-c").arg(format!("unix_socket_directories={}", dir.display()));
-        for (name, value) in settings {
+        command.arg("-c").arg(format!("unix_socket_directories={}", self.dir.display()));
+        for (name, value) in &self.settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
-        let service = Service::start(command, port, &dir.join("log")).await?;
+        let service = Service::start(command, self.port, &self.dir.join("log")).await?;
+        self.service = Some(service);
         // WHY: it listens before it lets anybody in.
         let mut left = READY_ROUNDS_MAX;
-        while !is_ready(port)? {
+        while !is_ready(self.port)? {
             left -= 1;
             if left == 0 {
                 return Err("PostgreSQL listens and lets nobody in".into());
             }
             tokio::time::sleep(READY_EVERY).await;
         }
-        Ok(Self { service, port, _dir: None })
+        Ok(())
     }
 
     /// Its URL; the database is the one that every server has.
@@ -92,9 +120,9 @@ impl PrivatePostgres {
         self.port
     }
 
-    /// The id of its process.
-    pub fn process(&self) -> u32 {
-        self.service.process()
+    /// The id of its process; `None` if it could not be started again.
+    pub fn process(&self) -> Option<u32> {
+        self.service.as_ref().map(Service::process)
     }
 }
 
@@ -105,15 +133,24 @@ fn is_ready(port: u16) -> Result<bool, Failure> {
     Ok(ask.status()?.success())
 }
 
-/// The server does not run as root.
-fn as_user(name: &str, is_root: bool) -> Command {
+/// What PostgreSQL and its pooler are started by: they do not run as root.
+pub(super) fn as_user(name: &str) -> Command {
     let program = find_program(name).unwrap_or(name.into());
-    if !is_root {
+    if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid", USER, "--regid", USER, "--clear-groups"]).arg(program);
     command
+}
+
+/// Makes a file or directory that user's.
+pub(super) fn give_to_user(path: &Path) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        let (user, group) = user_ids()?;
+        chown(path, Some(user), Some(group))?;
+    }
+    Ok(())
 }
 
 fn user_ids() -> Result<(u32, u32), Failure> {

@@ -9,17 +9,21 @@ use super::{Failure, Service, find_program, free_port};
 
 const PROGRAM: &str = "redis-server";
 
-/// A server that syncs every change before it answers. Dropping it ends the server.
+/// What the server of a test is set to: every change is synced before it is answered.
+const FOR_TESTS: &[(&str, &str)] = &[("appendfsync", "always")];
+
+/// A server that writes every change to its log. Dropping it ends the server.
 #[derive(Debug)]
 pub struct PrivateRedis {
     service: Option<Service>,
     port: u16,
     dir: PathBuf,
+    settings: Vec<(String, String)>,
     _own: Option<TempDir>,
 }
 
 impl PrivateRedis {
-    /// Starts a server on data of its own. `None` if this machine has no Redis.
+    /// Starts a server for tests on data of its own. `None` if this machine has no Redis.
     ///
     /// # Errors
     /// If it is there and does not start.
@@ -28,19 +32,21 @@ impl PrivateRedis {
             return Ok(None);
         }
         let dir = tempfile::tempdir()?;
-        let mut server = Self::start_in(dir.path()).await?;
+        let mut server = Self::start_in(dir.path(), FOR_TESTS).await?;
         server._own = Some(dir);
         Ok(Some(server))
     }
 
-    /// Starts a server whose data and log lie in `dir`.
+    /// Starts a server whose data and log lie in `dir`, with these settings.
     ///
     /// # Errors
     /// If it does not start.
-    pub async fn start_in(dir: &Path) -> Result<Self, Failure> {
-        let (port, dir) = (free_port()?, dir.to_owned());
-        let service = Some(Service::start(command(&dir, port), port, &dir.join("log")).await?);
-        Ok(Self { service, port, dir, _own: None })
+    pub async fn start_in(dir: &Path, settings: &[(&str, &str)]) -> Result<Self, Failure> {
+        let settings = settings.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let (port, dir, settings) = (free_port()?, dir.to_owned(), settings.collect());
+        let mut server = Self { service: None, port, dir, settings, _own: None };
+        server.run().await?;
+        Ok(server)
     }
 
     /// Kills it and starts it again on the same data and port.
@@ -50,7 +56,17 @@ impl PrivateRedis {
     pub async fn restart(&mut self) -> Result<(), Failure> {
         // Ends it first, so that the port is free.
         self.service = None;
-        let command = command(&self.dir, self.port);
+        self.run().await
+    }
+
+    async fn run(&mut self) -> Result<(), Failure> {
+        let mut command = Command::new(find_program(PROGRAM).unwrap_or(PROGRAM.into()));
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.args(["--loglevel", "warning", "--appendonly", "yes"]);
+        command.arg("--dir").arg(&self.dir);
+        for (name, value) in &self.settings {
+            command.arg(format!("--{name}")).arg(value);
+        }
         self.service = Some(Service::start(command, self.port, &self.dir.join("log")).await?);
         Ok(())
     }
@@ -64,12 +80,9 @@ impl PrivateRedis {
     pub fn port(&self) -> u16 {
         self.port
     }
-}
 
-fn command(dir: &Path, port: u16) -> Command {
-    let mut command = Command::new(find_program(PROGRAM).unwrap_or(PROGRAM.into()));
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-    command.args(["--loglevel", "warning", "--appendonly", "yes", "--appendfsync", "always"]);
-    command.arg("--dir").arg(dir);
-    command
+    /// The id of its process; `None` if it could not be started again.
+    pub fn process(&self) -> Option<u32> {
+        self.service.as_ref().map(Service::process)
+    }
 }

@@ -1,0 +1,158 @@
+//! The adapter of Redis, its scripts called by the bare client, and a stream with a consumer group.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{Script, Value};
+use tidegate::TaskId;
+use tidegate_conformance::services::redis::PrivateRedis;
+
+use super::Contest;
+use crate::durability::Durability;
+use crate::peer::{Client, Peer, Result};
+use crate::peers;
+
+/// A script of the adapter, put together as the adapter does it.
+macro_rules! script {
+    ($($file:literal),*) => {
+        Script::new(concat!($(include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../brokers/redis/lua/",
+            $file
+        ))),*))
+    };
+}
+
+pub(super) async fn start(dir: &Path, durability: Durability) -> Result<Contest> {
+    let server = peers::redis::serve(dir, durability).await?;
+    // WHY: queues of their own, so that none finds what another has left.
+    let url = |prefix: &str| format!("{}?prefix={prefix}", server.url());
+    let adapter = peers::tidegate::on(tidegate::connect(&url("adapter")).await?, server.process());
+    let made = peers::tidegate::on(tidegate::connect(&url("same")).await?, server.process());
+    made.await?;
+    Ok(Contest {
+        setting: peers::redis::setting(durability).unwrap_or_default(),
+        adapter: adapter.await?,
+        same_calls: Box::new(SameCalls::new(server.clone()).await?),
+        minimum: peers::redis::streams_on(server).await?,
+    })
+}
+
+/// The scripts on a queue that the adapter has made.
+struct SameCalls {
+    server: Arc<PrivateRedis>,
+    connection: MultiplexedConnection,
+    scripts: Arc<Scripts>,
+}
+
+struct Scripts {
+    enqueue: Script,
+    receive: Script,
+    settle: Script,
+    /// The key that every call is given.
+    key: String,
+}
+
+impl SameCalls {
+    async fn new(server: Arc<PrivateRedis>) -> Result<Self> {
+        let connection = peers::redis::connect(&server).await?;
+        let scripts = Arc::new(Scripts {
+            enqueue: script!("partition.lua", "enqueue.lua"),
+            receive: script!("partition.lua", "receive.lua"),
+            settle: script!("partition.lua", "settling.lua", "settle.lua"),
+            key: format!("same:{{{}/0}}:m", peers::tidegate::QUEUE),
+        });
+        Ok(Self { server, connection, scripts })
+    }
+}
+
+#[async_trait]
+impl Peer for SameCalls {
+    async fn client(&self, _number: usize) -> Result<Box<dyn Client>> {
+        let (connection, scripts) = (self.connection.clone(), self.scripts.clone());
+        Ok(Box::new(SameCallsClient { connection, scripts, held: Vec::new() }))
+    }
+
+    fn server(&self) -> Option<u32> {
+        self.server.process()
+    }
+}
+
+struct SameCallsClient {
+    connection: MultiplexedConnection,
+    scripts: Arc<Scripts>,
+    /// The queue's id, and number and fence of each.
+    held: Vec<(i64, i64, i64)>,
+}
+
+#[async_trait]
+impl Client for SameCallsClient {
+    async fn send(&mut self, payloads: &[Vec<u8>]) -> Result<()> {
+        let mut call = self.scripts.enqueue.key(&self.scripts.key);
+        call.arg(-1);
+        for payload in payloads {
+            let id = TaskId::new().to_string();
+            call.arg(&id).arg(0).arg(0).arg("").arg("").arg(-1).arg(6);
+            call.arg("id").arg(&id).arg("type").arg("bench").arg("data").arg(payload);
+        }
+        let answer: (i64, Vec<(i64, i64)>) = call.invoke_async(&mut self.connection).await?;
+        match answer.1.iter().find(|(code, _)| *code != 0) {
+            None => Ok(()),
+            Some(other) => Err(format!("a send was answered with {other:?}").into()),
+        }
+    }
+
+    async fn receive(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
+        let mut call = self.scripts.receive.key(&self.scripts.key);
+        call.arg(most).arg(-1).arg(1).arg("tidegate");
+        let answer: Value = call.invoke_async(&mut self.connection).await?;
+        let (leases, id) = told(answer).ok_or("an answer that nobody expected")?;
+        let mut payloads = Vec::with_capacity(leases.len());
+        for lease in leases {
+            let (number, fence, data) = leased(lease).ok_or("a lease that nobody expected")?;
+            self.held.push((id, number, fence));
+            payloads.push(data);
+        }
+        Ok(payloads)
+    }
+
+    async fn complete(&mut self) -> Result<()> {
+        let mut call = self.scripts.settle.key(&self.scripts.key);
+        for (id, number, fence) in self.held.drain(..) {
+            call.arg(id).arg(number).arg(fence).arg("C").arg(0).arg("");
+        }
+        let answer: (i64, Vec<String>) = call.invoke_async(&mut self.connection).await?;
+        match answer.1.iter().find(|code| *code != "D") {
+            None => Ok(()),
+            Some(other) => Err(format!("a completion was answered with {other:?}").into()),
+        }
+    }
+}
+
+/// The leases of an answer of `receive.lua` and the queue's id.
+fn told(answer: Value) -> Option<(Vec<Value>, i64)> {
+    let mut answer = array(array(answer)?.into_iter().nth(1)?)?.into_iter();
+    let leases = array(answer.next()?)?;
+    Some((leases, redis::from_redis_value(answer.nth(2)?).ok()?))
+}
+
+/// Number, fence and payload of a lease.
+fn leased(lease: Value) -> Option<(i64, i64, Vec<u8>)> {
+    let mut lease = array(lease)?.into_iter();
+    let number = redis::from_redis_value(lease.next()?).ok()?;
+    let fence = redis::from_redis_value(lease.next()?).ok()?;
+    // The payload is the value of the last field.
+    match array(lease.nth(5)?)?.pop()? {
+        Value::BulkString(data) => Some((number, fence, data)),
+        _ => None,
+    }
+}
+
+fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
