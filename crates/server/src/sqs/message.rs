@@ -29,6 +29,9 @@ const BODY_BYTES: &str = "AWS.BodyBytes";
 const OURS: &str = "AWS.";
 /// The attribute that is the task's kind, as in CloudEvents.
 const KIND: &str = "type";
+/// The kind of a message that does not say it. WHY: not the queue's name, which would be another after
+/// a move to another queue.
+const KIND_UNSAID: &str = "message";
 /// Tells that a body is base64, of a payload that is no text.
 const ENCODING: &str = "datacontentencoding";
 /// Room in the headers for those of the protocol itself.
@@ -97,8 +100,8 @@ pub(crate) struct Deduplication {
 }
 
 impl Outgoing {
-    /// The task. `kind` is what it is unless an attribute says so.
-    pub(crate) fn into_task(self, kind: &Kind) -> NewTask {
+    /// The task.
+    pub(crate) fn into_task(self) -> NewTask {
         let Self { body, mut attributes, trace, sender, group, deduplication, delay } = self;
         let mut headers = Headers::new();
         let named = take_kind(&mut attributes);
@@ -117,7 +120,7 @@ impl Outgoing {
         let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         headers.extend(own);
         let mut task =
-            NewTask::new(named.map_or_else(|| kind.clone(), Kind::from), payload).delay(delay);
+            NewTask::new(named.map_or(Kind::from(KIND_UNSAID), Kind::from), payload).delay(delay);
         task.headers = headers;
         task.ordering_key = group;
         match deduplication {
@@ -167,7 +170,7 @@ fn to_headers(attributes: Attributes, headers: &mut Headers) {
 }
 
 /// What a task is as a message: its body and all its attributes.
-pub(crate) fn read(task: &Task, kind: &Kind) -> (BodyText, Attributes) {
+pub(crate) fn read(task: &Task) -> (BodyText, Attributes) {
     let (body, mut attributes) = match task.headers.get(BODY_BYTES) {
         Some(bytes) => overflow::split(&task.payload, bytes)
             .unwrap_or_else(|| (task.payload.clone(), Attributes::new())),
@@ -177,7 +180,7 @@ pub(crate) fn read(task: &Task, kind: &Kind) -> (BodyText, Attributes) {
     attributes.extend(theirs.filter_map(|(name, value)| {
         Some((name.clone(), from_header(value, task.headers.get(&type_of(name)))?))
     }));
-    if task.kind != *kind || task.headers.contains_key(&type_of(KIND)) {
+    if task.kind != KIND_UNSAID || task.headers.contains_key(&type_of(KIND)) {
         attributes.entry(KIND.into()).or_insert_with(|| Attribute::text(task.kind.as_str()));
     }
     match BodyText::of(body.clone()).filter(|body| is_allowed(body.as_str())) {
@@ -334,7 +337,7 @@ mod tests {
 
     #[test]
     fn text_attributes_are_headers_and_one_is_the_kind() {
-        let task = outgoing(attributes(2)).into_task(&Kind::from("q"));
+        let task = outgoing(attributes(2)).into_task();
         assert_eq!(task.kind, "x");
         assert_eq!(task.payload, "body");
         assert_eq!(task.ordering_key.as_deref(), Some("g"));
@@ -354,28 +357,28 @@ mod tests {
     fn what_was_sent_is_received_however_long_its_attributes_are() {
         for long in [1, 20_000] {
             let sent = attributes(long);
-            let task = task(outgoing(sent.clone()).into_task(&Kind::from("q")));
+            let task = task(outgoing(sent.clone()).into_task());
             assert_eq!(task.payload.len() > 20_000, long > 1);
-            let (body, received) = read(&task, &Kind::from("q"));
+            let (body, received) = read(&task);
             assert_eq!(body.as_str(), "body");
             assert_eq!(received, sent);
         }
     }
 
     #[test]
-    fn a_kind_that_was_named_is_told_even_if_it_is_that_of_the_queue() {
-        let sent = Attributes::from([("type".to_owned(), Attribute::text("q"))]);
-        let named = task(outgoing(sent.clone()).into_task(&Kind::from("q")));
-        assert_eq!(read(&named, &Kind::from("q")).1, sent);
-        let unnamed = task(outgoing(Attributes::new()).into_task(&Kind::from("q")));
-        assert_eq!(read(&unnamed, &Kind::from("q")).1, Attributes::new());
+    fn a_kind_that_was_named_is_told_even_if_it_is_that_of_all_others() {
+        let sent = Attributes::from([("type".to_owned(), Attribute::text("message"))]);
+        let named = task(outgoing(sent.clone()).into_task());
+        assert_eq!(read(&named).1, sent);
+        let unnamed = task(outgoing(Attributes::new()).into_task());
+        assert_eq!(read(&unnamed).1, Attributes::new());
     }
 
     #[test]
     fn a_task_that_is_no_text_is_received_as_base64_and_says_so() {
         for (payload, body) in [(vec![0xff, 0xfe], "//4="), (vec![b'a', 0], "YQA=")] {
             let native = task(NewTask::new("mail.welcome", payload).header("tenant", "acme"));
-            let (text, attributes) = read(&native, &Kind::from("q"));
+            let (text, attributes) = read(&native);
             assert_eq!(text.as_str(), body);
             let expected =
                 [("datacontentencoding", "base64"), ("tenant", "acme"), ("type", "mail.welcome")];

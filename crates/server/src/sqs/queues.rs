@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tidegate_core::{
-    Broker, Enqueued, ErrorKind, Holder, Kind, LeaseToken, Membership, NewTask, QueueName,
-    QueueSpec, Receiver, SessionOptions, Settled, Verdict,
+    Broker, Enqueued, ErrorKind, Holder, LeaseToken, Membership, NewTask, QueueName, QueueSpec,
+    Receiver, SessionOptions, Settled, Verdict,
 };
 
 use super::account::{Namespace, QueuePath};
@@ -39,8 +39,6 @@ pub(crate) struct Queue {
     pub(crate) name: QueueName,
     pub(crate) attributes: Attributes,
     pub(crate) hot: Hot,
-    /// What its messages are unless they say it.
-    pub(crate) kind: Kind,
     pub(crate) place: Arc<Place>,
     /// When it was read, in milliseconds.
     read_at: AtomicU64,
@@ -104,14 +102,14 @@ impl Queues {
             known.attributes.get("CreatedTimestamp") == attributes.get("CreatedTimestamp")
                 && known.hot.is_fifo == attributes.is_fifo()
         };
-        let (place, kind) = match known.filter(is_same) {
-            Some(known) => (known.place.clone(), known.kind.clone()),
-            None => (Arc::new(self.open(&name).await?), Kind::from(path.name.clone())),
+        let place = match known.filter(is_same) {
+            Some(known) => known.place.clone(),
+            None => Arc::new(self.open(&name).await?),
         };
         let read_at = AtomicU64::new(self.broker.clock().now().as_millis());
         let hot = attributes.hot();
         let queue =
-            Queue { path: path.clone(), name: name.clone(), attributes, hot, kind, place, read_at };
+            Queue { path: path.clone(), name: name.clone(), attributes, hot, place, read_at };
         let queue = Arc::new(queue);
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(name, queue.clone());
         Ok(queue)

@@ -125,7 +125,13 @@ impl Client {
         answer(stream).await
     }
 
-    pub(crate) fn head(&self, method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+    pub(crate) fn head(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        length: usize,
+    ) -> String {
         let Self { address, access_key, region, .. } = self;
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\nauthorization: \

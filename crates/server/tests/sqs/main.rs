@@ -62,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 fn run(kind: Kind, form: Form, case: &Case) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
         let world = World::new(kind, form, (case.options)()).await;
         let ran = tokio::time::timeout(PATIENCE, (case.run)(&world)).await;

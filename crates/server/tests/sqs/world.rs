@@ -75,7 +75,11 @@ impl World {
     /// Fails with this code and this text.
     pub(crate) async fn refused(&self, action: &str, members: Value, code: &str, message: &str) {
         let failed = self.err(action, members.clone()).await;
-        assert_eq!((failed.code.as_str(), failed.message.as_str()), (code, message), "{action} {members}");
+        assert_eq!(
+            (failed.code.as_str(), failed.message.as_str()),
+            (code, message),
+            "{action} {members}"
+        );
         assert_eq!(failed.status, 400);
     }
 
@@ -88,7 +92,8 @@ impl World {
         if name.ends_with(".fifo") {
             attributes["FifoQueue"] = "true".into();
         }
-        let made = self.ok("CreateQueue", json!({ "QueueName": name, "Attributes": attributes })).await;
+        let made =
+            self.ok("CreateQueue", json!({ "QueueName": name, "Attributes": attributes })).await;
         text(&made["QueueUrl"])
     }
 
@@ -99,7 +104,8 @@ impl World {
     }
 
     pub(crate) async fn set(&self, url: &str, name: &str, value: &str) {
-        self.ok("SetQueueAttributes", json!({ "QueueUrl": url, "Attributes": { name: value } })).await;
+        self.ok("SetQueueAttributes", json!({ "QueueUrl": url, "Attributes": { name: value } }))
+            .await;
     }
 
     pub(crate) async fn send(&self, url: &str, body: &str) -> Value {
@@ -121,7 +127,8 @@ impl World {
 
     /// Up to ten messages, at once.
     pub(crate) async fn receive(&self, url: &str) -> Vec<Value> {
-        let options = json!({ "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0, "AttributeNames": ["All"] });
+        let options =
+            json!({ "MaxNumberOfMessages": 10, "WaitTimeSeconds": 0, "AttributeNames": ["All"] });
         self.receive_with(url, options).await
     }
 
@@ -136,7 +143,12 @@ impl World {
         self.ok("DeleteMessage", json!({ "QueueUrl": url, "ReceiptHandle": handle })).await;
     }
 
-    pub(crate) async fn change(&self, url: &str, message: &Value, seconds: u64) -> Result<Value, Failed> {
+    pub(crate) async fn change(
+        &self,
+        url: &str,
+        message: &Value,
+        seconds: u64,
+    ) -> Result<Value, Failed> {
         let members = json!({
             "QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": seconds,
         });

@@ -198,7 +198,7 @@ fn to_message(
     asked: &[Text<'_>],
 ) -> Message {
     let task = &lease.task;
-    let (body, mut attributes) = message::read(task, &queue.kind);
+    let (body, mut attributes) = message::read(task);
     message::keep_asked(&mut attributes, asked);
     let received_at = lease.until.as_millis().saturating_sub(lease.duration.as_millis() as u64);
     let system = system_attributes(call, queue, task, Timestamp::from_millis(received_at), system);

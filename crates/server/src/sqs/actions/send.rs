@@ -66,7 +66,7 @@ pub(super) async fn send(call: &Call, request: &Request<'_>) -> Result<Answer, F
         );
         return Err(Code::InvalidParameterValue.because(why));
     }
-    let outcomes = queue.place.enqueue(vec![message.into_task(&queue.kind)]).await;
+    let outcomes = queue.place.enqueue(vec![message.into_task()]).await;
     let outcomes = call.service().queues().seen(&queue.name, outcomes)?;
     let enqueued = outcomes.into_iter().next().unwrap_or_else(|| Err(unknown()));
     request.answer(&told(&queue, answer, enqueued?))
@@ -98,7 +98,7 @@ pub(super) async fn send_batch(call: &Call, request: &Request<'_>) -> Result<Ans
             done.push((id, Err(Code::InvalidParameterValue.because(why))));
             continue;
         }
-        tasks.push(message.into_task(&queue.kind));
+        tasks.push(message.into_task());
         done.push((id, Ok(answer)));
     }
     if bytes_of_all > MESSAGE_BYTES_MAX {

@@ -20,7 +20,8 @@ pub(crate) fn all() -> Vec<Case> {
 }
 
 async fn names(world: &World, url: &str) -> BTreeMap<String, String> {
-    let told = world.ok("GetQueueAttributes", json!({ "QueueUrl": url, "AttributeNames": ["All"] })).await;
+    let told =
+        world.ok("GetQueueAttributes", json!({ "QueueUrl": url, "AttributeNames": ["All"] })).await;
     serde_json::from_value(told["Attributes"].clone()).unwrap()
 }
 
@@ -102,7 +103,9 @@ async fn wrong_values_are_refused(world: &World) {
     let asked = json!({ "QueueUrl": url, "AttributeNames": ["Nothing"] });
     world.refused("GetQueueAttributes", asked, "InvalidAttributeName", why).await;
     let why = "Unknown Attribute FifoQueue.";
-    world.refused("SetQueueAttributes", set("FifoQueue", "true"), "InvalidAttributeName", why).await;
+    world
+        .refused("SetQueueAttributes", set("FifoQueue", "true"), "InvalidAttributeName", why)
+        .await;
     let why = "You can specify the DeduplicationScope only when FifoQueue is set to true.";
     let scope = set("DeduplicationScope", "queue");
     world.refused("SetQueueAttributes", scope, "InvalidAttributeValue", why).await;
@@ -114,7 +117,9 @@ async fn counters_count(world: &World) {
     for body in ["a", "b", "c"] {
         world.send(&url, body).await;
     }
-    world.ok("SendMessage", json!({ "QueueUrl": url, "MessageBody": "d", "DelaySeconds": 9 })).await;
+    world
+        .ok("SendMessage", json!({ "QueueUrl": url, "MessageBody": "d", "DelaySeconds": 9 }))
+        .await;
     world.receive_with(&url, json!({ "MaxNumberOfMessages": 1 })).await;
     let all = names(world, &url).await;
     assert_eq!(all["ApproximateNumberOfMessages"], "2");
@@ -146,7 +151,8 @@ async fn dead_letter_queues_are_checked(world: &World) {
     world.queue("dead.fifo").await;
     let dead = world.queue("dead").await;
     let arn = "arn:aws:sqs:us-east-1:000000000000:";
-    let policy = |name: &str| format!("{{\"deadLetterTargetArn\":\"{arn}{name}\",\"maxReceiveCount\":3}}");
+    let policy =
+        |name: &str| format!("{{\"deadLetterTargetArn\":\"{arn}{name}\",\"maxReceiveCount\":3}}");
     let set = |policy: &str| json!({ "QueueUrl": url, "Attributes": { "RedrivePolicy": policy } });
     for (name, reason) in [
         ("nowhere", "Dead letter target does not exist."),
@@ -154,11 +160,18 @@ async fn dead_letter_queues_are_checked(world: &World) {
         ("q", "A queue cannot be its own dead-letter queue."),
     ] {
         let policy = policy(name);
-        let why = format!("Value {policy} for parameter RedrivePolicy is invalid. Reason: {reason}");
+        let why =
+            format!("Value {policy} for parameter RedrivePolicy is invalid. Reason: {reason}");
         world.refused("SetQueueAttributes", set(&policy), "InvalidParameterValue", &why).await;
     }
     world.set(&dead, "RedriveAllowPolicy", "{\"redrivePermission\":\"denyAll\"}").await;
-    assert!(world.err("SetQueueAttributes", set(&policy("dead"))).await.message.contains("allow policy"));
+    assert!(
+        world
+            .err("SetQueueAttributes", set(&policy("dead")))
+            .await
+            .message
+            .contains("allow policy")
+    );
     world.set(&dead, "RedriveAllowPolicy", "").await;
     world.set(&url, "RedrivePolicy", &policy("dead")).await;
     assert_eq!(world.attribute(&url, "RedrivePolicy").await, policy("dead"));

@@ -35,7 +35,10 @@ async fn batches_do_what_single_actions_do(world: &World) {
     for entry in sent["Successful"].as_array().unwrap() {
         let message = received.iter().find(|it| it["MessageId"] == entry["MessageId"]).unwrap();
         assert_eq!(message["MD5OfBody"], entry["MD5OfMessageBody"]);
-        assert_eq!(format!("b{}", &entry["Id"].as_str().unwrap()[2..]), message["Body"].as_str().unwrap());
+        assert_eq!(
+            format!("b{}", &entry["Id"].as_str().unwrap()[2..]),
+            message["Body"].as_str().unwrap()
+        );
     }
     let handle = |n: usize| received[n]["ReceiptHandle"].clone();
     let back = entries(3, |n| json!({ "ReceiptHandle": handle(n), "VisibilityTimeout": 0 }));
@@ -55,7 +58,8 @@ async fn a_wrong_entry_fails_alone(world: &World) {
     let body = |n: usize| if n == 1 { "\0" } else { "x" };
     let sent = entries(3, |n| json!({ "MessageBody": body(n) }));
     let sent = world.ok("SendMessageBatch", json!({ "QueueUrl": url, "Entries": sent })).await;
-    let ids: Vec<&Value> = sent["Successful"].as_array().unwrap().iter().map(|it| &it["Id"]).collect();
+    let ids: Vec<&Value> =
+        sent["Successful"].as_array().unwrap().iter().map(|it| &it["Id"]).collect();
     assert_eq!(ids, ["id0", "id2"]);
     let failed = &sent["Failed"][0];
     assert_eq!((&failed["Id"], &failed["Code"]), (&"id1".into(), &"InvalidMessageContents".into()));
@@ -66,14 +70,18 @@ async fn a_wrong_entry_fails_alone(world: &World) {
         n => received[n - 1]["ReceiptHandle"].clone(),
     };
     let deleted = entries(3, |n| json!({ "ReceiptHandle": handle(n) }));
-    let deleted = world.ok("DeleteMessageBatch", json!({ "QueueUrl": url, "Entries": deleted })).await;
+    let deleted =
+        world.ok("DeleteMessageBatch", json!({ "QueueUrl": url, "Entries": deleted })).await;
     assert_eq!(deleted["Successful"].as_array().unwrap().len(), 2);
     assert_eq!(deleted["Failed"][0]["Code"], "ReceiptHandleIsInvalid");
     world.set(&url, "MaximumMessageSize", "1024").await;
     let long = entries(2, |n| json!({ "MessageBody": "x".repeat(1_024 + n) }));
     let sent = world.ok("SendMessageBatch", json!({ "QueueUrl": url, "Entries": long })).await;
     let why = "One or more parameters cannot be validated. Reason: Message must be shorter than 1024 bytes.";
-    assert_eq!((&sent["Failed"][0]["Id"], &sent["Failed"][0]["Message"]), (&"id1".into(), &why.into()));
+    assert_eq!(
+        (&sent["Failed"][0]["Id"], &sent["Failed"][0]["Message"]),
+        (&"id1".into(), &why.into())
+    );
 }
 
 async fn batches_that_are_none_are_refused(world: &World) {
@@ -84,7 +92,9 @@ async fn batches_that_are_none_are_refused(world: &World) {
     world.refused("SendMessageBatch", batch(json!([])), &code("EmptyBatchRequest"), why).await;
     let many = entries(11, |_| json!({ "MessageBody": "x" }));
     let why = "Maximum number of entries per request are 10. You have sent 11.";
-    world.refused("SendMessageBatch", batch(many), &code("TooManyEntriesInBatchRequest"), why).await;
+    world
+        .refused("SendMessageBatch", batch(many), &code("TooManyEntriesInBatchRequest"), why)
+        .await;
     let twice = entries(2, |_| json!({ "MessageBody": "x", "Id": "a" }));
     let why = "Id a repeated.";
     world.refused("SendMessageBatch", batch(twice), &code("BatchEntryIdsNotDistinct"), why).await;

@@ -103,8 +103,12 @@ async fn a_batch_keeps_its_order(world: &World) {
         .map(|n| json!({ "Id": format!("id{n}"), "MessageBody": format!("b{n}"), "MessageGroupId": "g" }))
         .collect();
     let sent = world.ok("SendMessageBatch", json!({ "QueueUrl": url, "Entries": entries })).await;
-    let numbers: Vec<String> =
-        sent["Successful"].as_array().unwrap().iter().map(|it| text(&it["SequenceNumber"])).collect();
+    let numbers: Vec<String> = sent["Successful"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| text(&it["SequenceNumber"]))
+        .collect();
     assert!(numbers.is_sorted(), "{numbers:?}");
     let expected: Vec<String> = (0..10).map(|n| format!("b{n}")).collect();
     assert_eq!(bodies(&world.receive(&url).await), expected);
@@ -129,7 +133,8 @@ async fn content_is_a_deduplication_id(world: &World) {
     let url = world.queue_with("q.fifo", json!({ "ContentBasedDeduplication": "true" })).await;
     let sent = json!({ "QueueUrl": url, "MessageBody": "hello", "MessageGroupId": "g" });
     let mut with_attributes = sent.clone();
-    with_attributes["MessageAttributes"] = json!({ "a": { "DataType": "String", "StringValue": "x" } });
+    with_attributes["MessageAttributes"] =
+        json!({ "a": { "DataType": "String", "StringValue": "x" } });
     world.ok("SendMessage", sent).await;
     world.ok("SendMessage", with_attributes).await;
     let one = world.one(&url).await;
@@ -138,7 +143,8 @@ async fn content_is_a_deduplication_id(world: &World) {
 }
 
 async fn deduplication_can_be_per_group(world: &World) {
-    let per_group = json!({ "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId" });
+    let per_group =
+        json!({ "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId" });
     let url = world.queue_with("q.fifo", per_group).await;
     world.send_to(&url, "g", "d", "a").await;
     world.send_to(&url, "g", "d", "b").await;
@@ -164,7 +170,10 @@ async fn parameters_are_checked(world: &World) {
     let entry = json!({ "Id": "a", "MessageBody": "x", "MessageDeduplicationId": "d" });
     let sent = world.ok("SendMessageBatch", json!({ "QueueUrl": url, "Entries": [entry] })).await;
     let failed = &sent["Failed"][0];
-    assert_eq!((&failed["Code"], &failed["Message"]), (&"InvalidParameterValue".into(), &why.into()));
+    assert_eq!(
+        (&failed["Code"], &failed["Message"]),
+        (&"InvalidParameterValue".into(), &why.into())
+    );
     let sent = |group: &str, id: &str, delay: u64| {
         let mut sent = json!({ "QueueUrl": url, "MessageBody": "x", "MessageGroupId": group, "DelaySeconds": delay });
         if !id.is_empty() {
@@ -194,7 +203,10 @@ async fn the_delay_of_the_queue_is_kept(world: &World) {
     assert!(world.receive(&url).await.is_empty());
     world.pass(1);
     let first = world.one(&url).await;
-    assert_eq!((&first["Body"], &first["Attributes"]["ApproximateReceiveCount"]), (&"a".into(), &"1".into()));
+    assert_eq!(
+        (&first["Body"], &first["Attributes"]["ApproximateReceiveCount"]),
+        (&"a".into(), &"1".into())
+    );
     world.delete(&url, &first).await;
     world.pass(2);
     assert_eq!(world.one(&url).await["Body"], "b");
@@ -221,7 +233,10 @@ async fn an_expired_handle_is_refused(world: &World) {
     world.pass(31);
     world.delete(&url, &again).await;
     world.pass(60);
-    assert!(world.receive(&url).await.is_empty(), "a handle that was given more time is good for longer");
+    assert!(
+        world.receive(&url).await.is_empty(),
+        "a handle that was given more time is good for longer"
+    );
 }
 
 async fn attempt_ids_are_checked(world: &World) {

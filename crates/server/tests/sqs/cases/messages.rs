@@ -57,8 +57,11 @@ async fn attributes_are_kept_filtered_and_digested(world: &World) {
         world.pass(1);
         let some = json!({ "MessageAttributeNames": [asked], "VisibilityTimeout": 0 });
         let received = world.receive_with(&url, some).await;
-        let got: Vec<&String> =
-            received[0]["MessageAttributes"].as_object().into_iter().flat_map(|it| it.keys()).collect();
+        let got: Vec<&String> = received[0]["MessageAttributes"]
+            .as_object()
+            .into_iter()
+            .flat_map(|it| it.keys())
+            .collect();
         assert_eq!(got, names, "{asked}");
         if asked == "test.*" {
             let digest = "befa18540a897f7d022bf07057754a03";
@@ -137,11 +140,13 @@ async fn the_size_limit_counts_attributes(world: &World) {
     world.ok("SendMessage", sent(1_048_576 - attribute, &value)).await;
     let received = world.receive_with(&url, json!({ "MessageAttributeNames": ["All"] })).await;
     assert_eq!(text(&received[0]["Body"]).len(), 1_048_576 - attribute);
-    let why = "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.";
+    let why =
+        "One or more parameters are invalid. Reason: Message must be shorter than 1048576 bytes.";
     let long = sent(1_048_577 - attribute, &value);
     world.refused("SendMessage", long, "InvalidParameterValue", why).await;
     world.set(&url, "MaximumMessageSize", "1024").await;
-    let why = "One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes.";
+    let why =
+        "One or more parameters are invalid. Reason: Message must be shorter than 1024 bytes.";
     let long = sent(1_025 - attribute, &value);
     world.refused("SendMessage", long, "InvalidParameterValue", why).await;
     world.ok("SendMessage", sent(1_024 - attribute, &value)).await;

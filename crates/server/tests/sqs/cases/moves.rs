@@ -50,7 +50,8 @@ async fn ended(world: &World) -> Value {
 
 async fn messages_go_back_where_they_came_from(world: &World) {
     let (url, dead) = dead(world, "", 12).await;
-    let moved = world.ok("StartMessageMoveTask", json!({ "SourceArn": format!("{ARN}dead") })).await;
+    let moved =
+        world.ok("StartMessageMoveTask", json!({ "SourceArn": format!("{ARN}dead") })).await;
     assert!(!text(&moved["TaskHandle"]).is_empty());
     let ended = ended(world).await;
     assert_eq!(ended["Status"], "COMPLETED");
@@ -71,7 +72,10 @@ async fn messages_go_to_a_destination_in_order(world: &World) {
     let start = json!({ "SourceArn": format!("{ARN}dead.fifo"), "DestinationArn": destination });
     world.ok("StartMessageMoveTask", start).await;
     let ended = ended(world).await;
-    assert_eq!((&ended["Status"], &ended["DestinationArn"]), (&"COMPLETED".into(), &destination.into()));
+    assert_eq!(
+        (&ended["Status"], &ended["DestinationArn"]),
+        (&"COMPLETED".into(), &destination.into())
+    );
     assert_eq!(bodies(&world.receive(&other).await), ["b0", "b1", "b2", "b3", "b4"]);
     assert!(world.receive(&dead).await.is_empty());
 }
@@ -98,14 +102,19 @@ async fn a_slow_move_is_one_at_a_time_and_can_be_cancelled(world: &World) {
     assert_eq!((&running["Status"], &running["TaskHandle"]), (&"RUNNING".into(), &handle));
     assert_eq!(running["MaxNumberOfMessagesPerSecond"], 1);
     // One message moves, and the clock stands still after it.
-    world.until("one is moved", async || world.attribute(&url, "ApproximateNumberOfMessages").await == "1").await;
+    world
+        .until("one is moved", async || {
+            world.attribute(&url, "ApproximateNumberOfMessages").await == "1"
+        })
+        .await;
     world.ok("CancelMessageMoveTask", json!({ "TaskHandle": handle })).await;
     assert!(["CANCELLING", "CANCELLED"].contains(&newest(world).await["Status"].as_str().unwrap()));
-    world.until("it is cancelled", async || {
-        world.clock.advance(std::time::Duration::from_millis(100));
-        newest(world).await["Status"] == "CANCELLED"
-    })
-    .await;
+    world
+        .until("it is cancelled", async || {
+            world.clock.advance(std::time::Duration::from_millis(100));
+            newest(world).await["Status"] == "CANCELLED"
+        })
+        .await;
     assert_eq!(newest(world).await["ApproximateNumberOfMessagesMoved"], 1);
     let failed = world.err("CancelMessageMoveTask", json!({ "TaskHandle": handle })).await;
     assert_eq!(failed.code, code);
@@ -116,14 +125,19 @@ async fn another_server_goes_on_with_a_move_that_was_left(world: &World) {
     let (server, other) = world.beside().await;
     let start = json!({ "SourceArn": format!("{ARN}dead"), "MaxNumberOfMessagesPerSecond": 1 });
     other.ask("StartMessageMoveTask", &start).await.unwrap();
-    world.until("one is moved", async || world.attribute(&url, "ApproximateNumberOfMessages").await == "1").await;
+    world
+        .until("one is moved", async || {
+            world.attribute(&url, "ApproximateNumberOfMessages").await == "1"
+        })
+        .await;
     assert!(server.stop(crate::world::PATIENCE).await);
     world.pass(1);
-    world.until("it is taken over", async || {
-        world.clock.advance(std::time::Duration::from_secs(1));
-        newest(world).await["Status"] == "COMPLETED"
-    })
-    .await;
+    world
+        .until("it is taken over", async || {
+            world.clock.advance(std::time::Duration::from_secs(1));
+            newest(world).await["Status"] == "COMPLETED"
+        })
+        .await;
     assert_eq!(newest(world).await["ApproximateNumberOfMessagesMoved"], 3);
 }
 

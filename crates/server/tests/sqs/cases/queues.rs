@@ -53,9 +53,12 @@ async fn names_at_their_edges(world: &World) {
     for name in ["a", "A-b_1", &"x".repeat(80)] {
         world.queue(name).await;
     }
-    let why = "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
+    let why =
+        "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length";
     for name in ["a.b", "a b", "é", "q.fifo", &"x".repeat(81)] {
-        world.refused("CreateQueue", json!({ "QueueName": name }), "InvalidParameterValue", why).await;
+        world
+            .refused("CreateQueue", json!({ "QueueName": name }), "InvalidParameterValue", why)
+            .await;
     }
     let fifo = json!({ "QueueName": "q", "Attributes": { "FifoQueue": "true" } });
     let why = "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, \
@@ -135,7 +138,9 @@ async fn a_queue_that_is_gone_is_refused_by_every_action(world: &World) {
         assert_eq!(failed.code, "AWS.SimpleQueueService.NonExistentQueue", "{action}");
         let why = match world.client.form {
             crate::client::Form::Json => "The specified queue does not exist.",
-            crate::client::Form::Query => "The specified queue does not exist for this wsdl version.",
+            crate::client::Form::Query => {
+                "The specified queue does not exist for this wsdl version."
+            }
         };
         assert_eq!((failed.status, failed.message.as_str()), (400, why), "{action}");
     }
@@ -157,9 +162,7 @@ async fn tags_are_set_listed_and_taken_away(world: &World) {
 
 async fn permissions_edit_the_policy(world: &World) {
     let url = world.queue("q").await;
-    let add = |label: &str, actions: serde_json::Value| {
-        json!({ "QueueUrl": url, "Label": label, "AWSAccountIds": ["111122223333"], "Actions": actions })
-    };
+    let add = |label: &str, actions: serde_json::Value| json!({ "QueueUrl": url, "Label": label, "AWSAccountIds": ["111122223333"], "Actions": actions });
     world.ok("AddPermission", add("a", json!(["SendMessage"]))).await;
     world.ok("AddPermission", add("b", json!(["SendMessage", "ReceiveMessage"]))).await;
     let policy = world.attribute(&url, "Policy").await;
@@ -173,14 +176,17 @@ async fn permissions_edit_the_policy(world: &World) {
     assert_eq!(policy["Statement"][1]["Action"], json!(["SQS:SendMessage", "SQS:ReceiveMessage"]));
     let why = "Value a for parameter Label is invalid. Reason: Already exists.";
     world.refused("AddPermission", add("a", json!(["*"])), "InvalidParameterValue", why).await;
-    let failed = world.err("AddPermission", add("c", json!(["*", "*", "*", "*", "*", "*", "*", "*"]))).await;
+    let failed =
+        world.err("AddPermission", add("c", json!(["*", "*", "*", "*", "*", "*", "*", "*"]))).await;
     assert_eq!((failed.status, failed.code.as_str()), (403, "OverLimit"));
     for label in ["a", "b"] {
         world.ok("RemovePermission", json!({ "QueueUrl": url, "Label": label })).await;
     }
-    let all = world.ok("GetQueueAttributes", json!({ "QueueUrl": url, "AttributeNames": ["All"] })).await;
+    let all =
+        world.ok("GetQueueAttributes", json!({ "QueueUrl": url, "AttributeNames": ["All"] })).await;
     assert!(all["Attributes"].get("Policy").is_none());
-    let why = "Value a for parameter Label is invalid. Reason: can't find label on existing policy.";
+    let why =
+        "Value a for parameter Label is invalid. Reason: can't find label on existing policy.";
     let gone = json!({ "QueueUrl": url, "Label": "a" });
     world.refused("RemovePermission", gone, "InvalidParameterValue", why).await;
 }
@@ -191,7 +197,9 @@ async fn a_purge_drops_everything(world: &World) {
         world.send(&url, body).await;
     }
     let held = world.receive_with(&url, json!({ "MaxNumberOfMessages": 1 })).await;
-    world.ok("SendMessage", json!({ "QueueUrl": url, "MessageBody": "c", "DelaySeconds": 9 })).await;
+    world
+        .ok("SendMessage", json!({ "QueueUrl": url, "MessageBody": "c", "DelaySeconds": 9 }))
+        .await;
     world.ok("PurgeQueue", json!({ "QueueUrl": url })).await;
     world.pass(60);
     assert!(world.receive(&url).await.is_empty());

@@ -94,7 +94,8 @@ async fn a_message_that_is_in_nobodys_hands_cannot_be_changed(world: &World) {
     for message in [first, second] {
         let failed = world.change(&url, &message, 10).await.unwrap_err();
         assert_eq!(failed.code, "InvalidParameterValue");
-        let why = "Reason: Message does not exist or is not available for visibility timeout change.";
+        let why =
+            "Reason: Message does not exist or is not available for visibility timeout change.";
         assert!(failed.message.ends_with(why), "{failed:?}");
     }
 }
