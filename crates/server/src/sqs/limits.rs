@@ -2,8 +2,6 @@
 
 /// Longest message: body and attributes together.
 pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
-/// Shortest that a queue can be limited to.
-pub(crate) const MESSAGE_BYTES_MIN: usize = 1_024;
 /// Most entries of a batch.
 pub(crate) const BATCH_MAX: usize = 10;
 /// Longest id of an entry, label of a permission.

@@ -25,7 +25,7 @@ pub struct Options {
     /// The account and region whose queues have plain names in the broker. Also those of requests that
     /// name none.
     pub own: Namespace,
-    /// Longest message of queues that are not told otherwise, in bytes: 1,024 to [`MESSAGE_BYTES_MAX`].
+    /// Longest message in bytes, 1 to [`MESSAGE_BYTES_MAX`]; queues can be told less.
     pub message_bytes_max: usize,
     /// Whether a second purge, and making a queue that was just deleted, is refused for 60 seconds, as
     /// AWS does.
@@ -87,10 +87,8 @@ impl Service {
     /// beyond their limits.
     pub fn new(broker: Broker, options: Options) -> Result<Self, Error> {
         check(&broker)?;
-        if !(super::limits::MESSAGE_BYTES_MIN..=MESSAGE_BYTES_MAX)
-            .contains(&options.message_bytes_max)
-        {
-            let why = format!("the longest message must have 1024 to {MESSAGE_BYTES_MAX} bytes");
+        if !(1..=MESSAGE_BYTES_MAX).contains(&options.message_bytes_max) {
+            let why = format!("the longest message must have 1 to {MESSAGE_BYTES_MAX} bytes");
             return Err(
                 Error::new(ErrorKind::Invalid, Operation::Open, why).about("the SQS server")
             );

@@ -59,7 +59,7 @@ pub(super) async fn send(call: &Call, request: &Request<'_>) -> Result<Answer, F
         group_id: message_group_id,
     };
     let Ready { message, answer, bytes } = ready(call, &queue, sent)?;
-    let most = queue.hot.message_bytes_max;
+    let most = most(call, &queue);
     if bytes > most {
         let why = format!(
             "One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
@@ -89,7 +89,7 @@ pub(super) async fn send_batch(call: &Call, request: &Request<'_>) -> Result<Ans
         };
         let Ready { message, answer, bytes } = ready;
         bytes_of_all += bytes;
-        let most = queue.hot.message_bytes_max;
+        let most = most(call, &queue);
         if bytes > most {
             let why = format!(
                 "One or more parameters cannot be validated. Reason: Message must be shorter than \
@@ -191,6 +191,10 @@ fn ready(call: &Call, queue: &Queue, sent: Sent<'_>) -> Result<Ready, Failure> {
 fn told(queue: &Queue, answer: SendMessageResult, enqueued: Enqueued) -> SendMessageResult {
     let sequence = queue.hot.is_fifo.then(|| sequence_number(enqueued.sequence));
     SendMessageResult { message_id: enqueued.id.to_string(), sequence_number: sequence, ..answer }
+}
+
+fn most(call: &Call, queue: &Queue) -> usize {
+    queue.hot.message_bytes_max.min(call.service().options().message_bytes_max)
 }
 
 /// Twenty digits, as AWS writes it.
