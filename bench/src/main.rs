@@ -8,6 +8,7 @@ mod peers;
 mod plot;
 mod served;
 mod side_by_side;
+mod sqs;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,8 @@ enum Command {
     ///
     /// Beside a bare log that writes the same records, round by round in turn.
     Engine(curves::CurvesArgs),
+    /// The SQS server on the engine, beside a server that reads requests and answers the same bytes
+    Sqs(sqs::SqsArgs),
     /// Draws what `engine --save` and `cargo xtask backlog --save` have written
     Plot(plot::PlotArgs),
     /// What a process of `peers` serves
@@ -45,6 +48,7 @@ async fn main() -> ExitCode {
     let done = match command {
         Command::Peers(args) => side_by_side::run(&args).await,
         Command::Engine(args) => curves::run(&args).await,
+        Command::Sqs(args) => sqs::run(&args).await.map_err(Into::into),
         Command::Plot(args) => plot::run(&args),
         Command::Serve(served) => served::serve(served).await,
     };
