@@ -1,7 +1,7 @@
 //! `sdks`: what an SDK of AWS is promised, checked by that SDK against a server of its own.
 //!
 //! boto3 as it is today speaks AWS JSON, an older one the Query protocol: both run the checks of
-//! `examples/sqs-python`, each over a server that is empty.
+//! `examples/sqs-python` over the engine, and today's over Redis and PostgreSQL too, where they are.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidegate_conformance::services::postgres::PrivatePostgres;
+use tidegate_conformance::services::redis::PrivateRedis;
 
 use crate::cargo::{self, Counts, root};
 use crate::workload::Failure;
@@ -19,9 +21,29 @@ use crate::workload::Failure;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The wire forms, and what installs a boto3 that speaks each.
-const FORMS: [(&str, &str); 2] =
-    [("AWS JSON", "requirements.txt"), ("Query", "requirements-query.txt")];
+/// A wire form: its name, and what installs a boto3 that speaks it.
+type Form = (&'static str, &'static str);
+const JSON: Form = ("AWS JSON", "requirements.txt");
+const QUERY: Form = ("Query", "requirements-query.txt");
+/// What is checked over what.
+const RUNS: [(Form, Over); 4] =
+    [(JSON, Over::Engine), (QUERY, Over::Engine), (JSON, Over::Redis), (JSON, Over::Postgres)];
+
+/// What the server stands on.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    Engine,
+    Redis,
+    Postgres,
+}
+
+/// A broker of others that runs for one server. Dropping it ends it.
+#[derive(Debug)]
+enum Stood {
+    Engine,
+    Redis(PrivateRedis),
+    Postgres(PrivatePostgres),
+}
 
 /// Runs the checks and tells how many there were.
 pub(crate) fn main() -> ExitCode {
@@ -36,18 +58,50 @@ pub(crate) fn counted() -> Counts {
     if !cargo::succeeds(&cargo::cargo(), &build, &[]) {
         return Counts::one(false);
     }
-    let checked = FORMS.iter().map(|(form, requirements)| {
+    let checked = RUNS.iter().map(|((form, requirements), over)| {
+        let name = format!("boto3, {form}, {over:?}").to_lowercase();
         let target = root().join("target/examples/sqs-python").join(form.replace(' ', "-"));
+        let skipped = |why: &dyn std::fmt::Display| {
+            eprintln!("{name} is skipped: {why}");
+            Counts { passed: 0, failed: 0, skipped: 1 }
+        };
         if let Err(why) = install(&target, requirements) {
-            eprintln!("boto3 over {form} is skipped: {why}");
-            return Counts { passed: 0, failed: 0, skipped: 1 };
+            return skipped(&why);
         }
-        check(form, &target).unwrap_or_else(|error| {
-            println!("test boto3 over {form} ... FAILED\n    {error}");
+        let failed = |error: Failure| {
+            println!("test {name} ... FAILED\n    {error}");
             Counts::one(false)
-        })
+        };
+        match stand(*over) {
+            Ok(Some(stood)) => check(&name, &target, &stood).unwrap_or_else(failed),
+            Ok(None) => skipped(&"its server is not here"),
+            Err(error) => failed(error),
+        }
     });
     checked.fold(Counts::default(), Counts::plus)
+}
+
+/// `None` where its server is not installed.
+fn stand(over: Over) -> Result<Option<Stood>, Failure> {
+    Ok(match over {
+        Over::Engine => Some(Stood::Engine),
+        Over::Redis => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(PrivateRedis::start())?.map(Stood::Redis)
+        }
+        Over::Postgres => PrivatePostgres::start()?.map(Stood::Postgres),
+    })
+}
+
+impl Stood {
+    /// The broker's URL; none is the engine in the server's directory.
+    fn url(&self) -> Option<String> {
+        match self {
+            Self::Engine => None,
+            Self::Redis(redis) => Some(redis.url()),
+            Self::Postgres(postgres) => Some(postgres.url()),
+        }
+    }
 }
 
 fn source() -> PathBuf {
@@ -69,8 +123,8 @@ fn run(command: &mut Command) -> Result<(), Failure> {
     }
 }
 
-fn check(form: &str, target: &Path) -> Result<Counts, Failure> {
-    let mut server = Server::start(target)?;
+fn check(run: &str, target: &Path, stood: &Stood) -> Result<Counts, Failure> {
+    let mut server = Server::start(target, stood.url())?;
     let url = server.url()?;
     let mut python = Command::new(target.join(".venv/bin/python"));
     python.arg(source().join("checks.py")).arg(&url).current_dir(target).stdout(Stdio::piped());
@@ -88,7 +142,7 @@ fn check(form: &str, target: &Path) -> Result<Counts, Failure> {
                 continue;
             }
         }
-        println!("test boto3 over {form}: {name} ... {told}");
+        println!("test {run}: {name} ... {told}");
     }
     let ended = checks.wait()?;
     if !ended.success() && counts.failed == 0 {
@@ -104,7 +158,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(target: &Path) -> Result<Self, Failure> {
+    fn start(target: &Path, broker: Option<String>) -> Result<Self, Failure> {
         let dir = target.join("server");
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
@@ -116,6 +170,7 @@ impl Server {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
+        command.envs(broker.map(|url| ("TIDEGATE_BROKER", url)));
         let log = fs::File::create(dir.join("server.log"))?;
         command.current_dir(&dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Self { child: command.spawn()?, dir })
