@@ -10,6 +10,7 @@ mod plot;
 mod served;
 mod side_by_side;
 mod snapshot;
+mod sqs;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,8 @@ enum Command {
     /// A REPEATABLE READ transaction is kept open while both work in turns; a minute before it, a
     /// minute after it, and every minute in between is a row. A minute is one of each.
     Snapshot(snapshot::SnapshotArgs),
+    /// The SQS server on the engine, beside a server that reads requests and answers the same bytes
+    Sqs(sqs::SqsArgs),
     /// Draws what `engine --save` and `cargo xtask backlog --save` have written
     Plot(plot::PlotArgs),
     /// What a process of `peers` serves
@@ -63,6 +66,7 @@ async fn main() -> ExitCode {
         Command::Engine(args) => curves::run(&args).await,
         Command::Adapter(args) => adapter::run(&args).await,
         Command::Snapshot(args) => snapshot::run(&args).await,
+        Command::Sqs(args) => sqs::run(&args).await.map_err(Into::into),
         Command::Plot(args) => plot::run(&args),
         Command::Serve(served) => served::serve(served).await,
     };

@@ -151,7 +151,7 @@ pub(super) fn until(
 
 fn serve(dir: &Path, address: &str) -> Result<Child, Failure> {
     let mut command = Command::new(root().join("target/debug/tidegate"));
-    command.args(["serve", "--listen", address]);
+    command.args(["serve", "--no-sqs", "--listen", address]);
     command.args(["--ready-file", "ready.json", "--tokens", "tokens.yaml"]);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
         command.env_remove(name);

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) ack: AckMode,
     pub(crate) payload_bytes_max: usize,
+    /// The same, if it was set.
+    pub(crate) message_bytes_set: Option<usize>,
     pub(crate) retry: RetryPolicy,
     pub(crate) dead_letters: DeadLetterPolicy,
 }
@@ -43,6 +45,7 @@ impl Default for Settings {
             heartbeat_interval: worker.heartbeat_interval,
             ack: worker.ack,
             payload_bytes_max: spec.payload_bytes_max,
+            message_bytes_set: None,
             retry: spec.retry,
             dead_letters: spec.dead_letters,
         }
@@ -78,6 +81,7 @@ impl Settings {
             }
             ("serialization.max_message_bytes", Value::Count(bytes)) => {
                 self.payload_bytes_max = *bytes as usize;
+                self.message_bytes_set = Some(*bytes as usize);
             }
             _ if key.starts_with("redis_queue.") => self.redis.take(key, value),
             _ => self.take_policy(key, value),

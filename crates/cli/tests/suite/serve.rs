@@ -62,7 +62,7 @@ impl Drop for Serving {
 }
 
 fn serving(shell: &Shell, arguments: &[&str]) -> Serving {
-    let mut all = vec!["serve", "--listen", "127.0.0.1:0"];
+    let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--sqs", "127.0.0.1:0"];
     all.extend(arguments);
     Serving::start(shell.command(&all))
 }
@@ -98,9 +98,9 @@ async fn health(channel: Channel) -> i32 {
 #[test]
 fn a_server_says_where_it_is_and_answers_there_until_it_is_told_to_end() {
     let shell = Shell::new();
-    let server = serving(&shell, &["--ready-file", "ready.json"]);
+    let mut server = serving(&shell, &["--ready-file", "ready.json"]);
     let ready = ready(&shell);
-    assert_eq!(names(&ready), ["listen", "pid", "serving", "tls", "tokens"]);
+    assert_eq!(names(&ready), ["listen", "pid", "serving", "sqs", "tls", "tokens"]);
     assert_eq!(ready["pid"], server.child.id());
     let address = address(&ready);
     let told = format!(
@@ -108,6 +108,10 @@ fn a_server_says_where_it_is_and_answers_there_until_it_is_told_to_end() {
          tidegate://{address}\n"
     );
     assert_eq!(server.line, told);
+    let sqs = ready["sqs"][0]["url"].as_str().unwrap();
+    let mut line = String::new();
+    server.stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, format!("SQS on {sqs}, any credentials are accepted\n"));
     run(async { assert_eq!(health(channel(&address).await).await, SERVING) });
     // Other commands use the data beside it, or the server itself.
     shell.run(&["send", "q", "x"]).ok();
@@ -119,6 +123,60 @@ fn a_server_says_where_it_is_and_answers_there_until_it_is_told_to_end() {
     assert!(ended.stderr.contains("ending; a second signal ends at once"), "{ended:?}");
     assert!(!shell.path().join("ready.json").exists());
     assert_eq!(shell.json(&["queue", "show", "q"])["stats"]["ready"], 1);
+}
+
+/// What SQS answers to a form.
+fn sqs(address: &str, form: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let length = form.len();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\
+         content-type: application/x-www-form-urlencoded\r\n\r\n"
+    );
+    std::io::Write::write_all(&mut stream, (head + form).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn sqs_is_spoken_beside_it_over_the_same_queues() {
+    let shell = Shell::new();
+    shell.write("tidegate.yaml", "serialization:\n  max_message_bytes: 4KB\n");
+    let more = ["--ready-file", "ready.json", "--account-id", "111122223333"];
+    let server = serving(&shell, &more);
+    let address = ready(&shell)["sqs"][0]["address"].as_str().unwrap().to_owned();
+    let made = sqs(&address, "Action=CreateQueue&QueueName=mail");
+    let url = format!("http://{address}/111122223333/mail");
+    assert!(made.contains(&format!("<QueueUrl>{url}</QueueUrl>")), "{made}");
+    let sent = sqs(&address, &format!("Action=SendMessage&QueueUrl={url}&MessageBody=hello"));
+    assert!(sent.contains("<MD5OfMessageBody>5d41402abc4b2a76b9719d911017c592<"), "{sent}");
+    let long = "x".repeat(4_097);
+    let long = sqs(&address, &format!("Action=SendMessage&QueueUrl={url}&MessageBody={long}"));
+    assert!(long.contains("Message must be shorter than 4096 bytes."), "{long}");
+    assert_eq!(shell.json(&["queue", "show", "mail"])["stats"]["ready"], 1);
+    let asked = sqs(&address, "Action=GetCallerIdentity&Version=2011-06-15");
+    assert!(asked.contains("<Account>111122223333</Account>"), "{asked}");
+    server.signal("TERM");
+    server.end().ok();
+}
+
+#[test]
+fn sqs_that_others_reach_is_refused_and_can_be_left_out() {
+    let shell = Shell::new();
+    let open = ["serve", "--listen", "127.0.0.1:0", "--sqs", "0.0.0.0:0"];
+    shell.run(&open).fails(2, &["0.0.0.0:0", "any credentials are accepted", "--no-sqs"]);
+    assert_eq!(std::fs::read_dir(shell.path()).unwrap().count(), 0);
+    let none = ["serve", "--listen", "127.0.0.1:0", "--no-sqs", "--ready-file", "ready.json"];
+    let server = Serving::start(shell.command(&none));
+    assert_eq!(ready(&shell)["sqs"], json!([]));
+    server.signal("TERM");
+    server.end().ok();
+    let both = ["serve", "--no-sqs", "--sqs", "127.0.0.1:0"];
+    shell.run(&both).fails(2, &["--no-sqs"]);
+    for wrong in [["--account-id", "1"], ["--region", "EU"]] {
+        shell.run(&[&["serve"], &wrong[..]].concat()).fails(2, &[wrong[0]]);
+    }
 }
 
 #[test]
@@ -235,7 +293,7 @@ fn a_port_that_is_taken_is_a_matter_of_time() {
     let server = serving(&shell, &["--ready-file", "ready.json"]);
     let address = address(&ready(&shell));
     let other = Shell::new();
-    let refused = other.run(&["serve", "--listen", &address]);
+    let refused = other.run(&["serve", "--no-sqs", "--listen", &address]);
     refused.fails(4, &[&address, "another program listens there"]);
     drop(server);
 }
@@ -294,7 +352,7 @@ fn systemd_is_told_when_it_begins_and_when_it_ends() {
         let bytes = socket.recv(&mut text).unwrap();
         String::from_utf8_lossy(&text[..bytes]).into_owned()
     };
-    let mut command = shell.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut command = shell.command(&["serve", "--no-sqs", "--listen", "127.0.0.1:0"]);
     command.env("NOTIFY_SOCKET", &path);
     let server = Serving::start(command);
     assert_eq!(heard(), "READY=1");

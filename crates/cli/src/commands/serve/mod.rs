@@ -3,6 +3,7 @@
 mod notify;
 mod ready;
 mod signals;
+mod sqs;
 mod token;
 
 use std::fmt;
@@ -25,13 +26,14 @@ use signals::Signals;
 
 /// Serve the queues to other programs and machines
 ///
-/// They are reached over gRPC: by this binary and the library with --broker tidegate://HOST:PORT, by any
-/// language with the protocol's description (the server reflects it). The data directory is made if it
+/// They are reached in two ways: by every AWS SDK, which speaks the protocol of Amazon SQS; and over gRPC,
+/// by this binary and the library with --broker tidegate://HOST:PORT, and by any language with the
+/// protocol's description (the server reflects it). The data directory is made if it
 /// is missing; other commands on this machine use it beside the server as always.
 ///
 /// Without access tokens everybody who can connect may do everything, so then only addresses of this
-/// machine are listened on. With --tokens every call needs one, and may do what the file says.
-/// `tidegate serve token NAME` makes one. Without TLS, tokens and tasks can be read on their way.
+/// machine are listened on. With --tokens every call over gRPC needs one, and may do what the file says.
+/// `tidegate serve token NAME` makes one. SQS takes any credentials. Without TLS, tokens and tasks can be read on their way.
 ///
 /// SIGTERM or Ctrl-C ends it gracefully: clients are told, nothing new begins, and what has begun has
 /// as long as graceful_shutdown_timeout says (30s). A second signal ends the wait. What was
@@ -50,15 +52,18 @@ Health is asked for without a token, as grpc.health.v1.Health. Under systemd, Ty
 
 Examples:
   tidegate serve
-  tidegate serve --listen 127.0.0.1:0 --ready-file ready.json
+  aws --endpoint-url http://127.0.0.1:9324 sqs list-queues
+  tidegate serve --listen 127.0.0.1:0 --sqs 127.0.0.1:0 --ready-file ready.json
   tidegate serve --listen 0.0.0.0:9326 --tokens tokens.yaml --tls-cert cert.pem --tls-key key.pem"
 )]
 pub(crate) struct Serve {
     #[command(subcommand)]
     command: Option<ServeCommand>,
-    /// Where to listen; port 0 is one that is free. Can be given several times
+    /// Where to listen for gRPC; port 0 is one that is free. Can be given several times
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9326", value_parser = address)]
     listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    sqs: sqs::Sqs,
     /// The access tokens, a YAML file
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
@@ -87,7 +92,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub(crate) async fn run(app: &App, args: Serve) -> Result<(), Failure> {
-    let Serve { command, listen, tokens: file, tls_cert, tls_key, insecure, ready_file } = args;
+    let Serve { command, listen, sqs, tokens: file, tls_cert, tls_key, insecure, ready_file } =
+        args;
     if let Some(ServeCommand::Token(args)) = command {
         return token::run(app, &args);
     }
@@ -105,8 +111,10 @@ pub(crate) async fn run(app: &App, args: Serve) -> Result<(), Failure> {
             "add --tokens FILE (`tidegate serve token NAME` makes one); --insecure lets everybody in",
         )
     })?;
+    let sqs = sqs.ports(tls.as_ref(), insecure, settings.message_bytes_set)?;
     let mut signals = Signals::listen()?;
     let broker = app.open_to_serve(&settings).await?;
+    let ports = Ports { native: ports, sqs };
     let served = serve(app, &settings, &broker, ports, ready_file.as_deref(), &mut signals).await;
     // WHY: after a second signal nobody waits for anything, the broker's end included.
     if matches!(served, Ok(End::AtOnce)) {
@@ -125,6 +133,12 @@ fn tls_of(certificates: &Path, key: &Path) -> Result<Tls, Failure> {
     Ok(Tls { certificates: read(certificates)?, key: read(key)? })
 }
 
+/// All that is listened on.
+struct Ports {
+    native: Vec<Tcp>,
+    sqs: sqs::Ports,
+}
+
 /// How it ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
@@ -136,17 +150,19 @@ async fn serve(
     app: &App,
     settings: &Settings,
     broker: &Broker,
-    ports: Vec<Tcp>,
+    ports: Ports,
     ready_file: Option<&Path>,
     signals: &mut Signals,
 ) -> Result<End, Failure> {
     let server = Server::new(broker.clone(), Options::default());
-    let mut account = Account::of(broker, &ports);
-    for port in ports {
+    let mut account = Account::of(broker, &ports.native);
+    let sqs = ports.sqs.open(broker)?;
+    for port in ports.native {
         let is_encrypted = port.tls.is_some();
         let address = server.listen_tcp(port).await?;
         account.listen.push(Place::of(address, is_encrypted));
     }
+    account.sqs = sqs.listen().await?;
     account.warn();
     let ready = ready_file.map(|path| ReadyFile::write(path, &account)).transpose()?;
     notify::tell("READY=1");
@@ -158,9 +174,10 @@ async fn serve(
     notify::tell("STOPPING=1");
     let patience = settings.graceful_shutdown_timeout;
     eprintln!("ending; a second signal ends at once");
+    let stopped = async { tokio::join!(server.stop(patience), sqs.stop(patience)) };
     tokio::select! {
-        answered = server.stop(patience) => {
-            if !answered {
+        answered = stopped => {
+            if answered != (true, true) {
                 eprintln!("calls that were not answered within {} were cut off", units::show(patience));
             }
             Ok(End::Gracefully)
@@ -174,6 +191,8 @@ async fn serve(
 struct Account {
     serving: String,
     listen: Vec<Place>,
+    /// Where SQS is spoken.
+    sqs: Vec<Place>,
     tls: bool,
     /// How many there are; none is everybody.
     tokens: Option<usize>,
@@ -192,6 +211,7 @@ impl Account {
         Self {
             serving: broker.label().to_owned(),
             listen: Vec::new(),
+            sqs: Vec::new(),
             tls: ports.iter().any(|port| port.tls.is_some()),
             tokens: tokens.map(|tokens| tokens.len()),
             pid: std::process::id(),
@@ -201,6 +221,9 @@ impl Account {
     /// Tells what others could make use of.
     fn warn(&self) {
         let is_far = |place: &&Place| !place.address.ip().to_canonical().is_loopback();
+        for Place { address, .. } in self.sqs.iter().filter(is_far) {
+            eprintln!("warning: everybody who can connect to {address} may do everything");
+        }
         for Place { address, .. } in self.listen.iter().filter(is_far) {
             if self.tokens.is_none() {
                 eprintln!("warning: everybody who can connect to {address} may do everything");
@@ -226,13 +249,21 @@ impl fmt::Display for Account {
             |of: fn(&Place) -> String| self.listen.iter().map(of).collect::<Vec<_>>().join(", ");
         let addresses = listed(|place| place.address.to_string());
         let urls = listed(|place| place.url.clone());
-        write!(f, "serving {} on {addresses}, {tls}, {tokens}: {urls}", self.serving)
+        write!(f, "serving {} on {addresses}, {tls}, {tokens}: {urls}", self.serving)?;
+        if self.sqs.is_empty() {
+            return Ok(());
+        }
+        let sqs = self.sqs.iter().map(|place| place.url.clone()).collect::<Vec<_>>().join(", ");
+        write!(f, "\nSQS on {sqs}, any credentials are accepted")
     }
 }
 
 impl Place {
     fn of(address: SocketAddr, is_encrypted: bool) -> Self {
-        let scheme = if is_encrypted { "tidegate+tls" } else { "tidegate" };
+        Self::at(if is_encrypted { "tidegate+tls" } else { "tidegate" }, address)
+    }
+
+    fn at(scheme: &str, address: SocketAddr) -> Self {
         let host = match address.ip() {
             // WHY: what stands for all addresses is none that others could use.
             all if all.is_unspecified() => {

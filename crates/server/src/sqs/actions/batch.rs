@@ -1,0 +1,62 @@
+//! What all batches have in common.
+
+use std::collections::HashSet;
+
+use crate::sqs::errors::{Code, Failure};
+use crate::sqs::limits::{BATCH_MAX, ID_CHARS_MAX};
+use crate::sqs::shapes::{BatchResult, BatchResultErrorEntry, Text};
+
+/// Checks the entries' number and their ids.
+pub(super) fn check<'a, T>(
+    entries: Option<&'a Vec<T>>,
+    entry: &str,
+    id: impl Fn(&'a T) -> Option<&'a Text<'a>>,
+) -> Result<(), Failure> {
+    let entries = entries.map(Vec::as_slice).unwrap_or_default();
+    if entries.is_empty() {
+        let why = format!("There should be at least one {entry} in the request.");
+        return Err(Code::EmptyBatchRequest.because(why));
+    }
+    if entries.len() > BATCH_MAX {
+        let sent = entries.len();
+        let why =
+            format!("Maximum number of entries per request are {BATCH_MAX}. You have sent {sent}.");
+        return Err(Code::TooManyEntriesInBatchRequest.because(why));
+    }
+    let mut ids = HashSet::with_capacity(entries.len());
+    for (n, entry_) in entries.iter().enumerate() {
+        let id = id(entry_).ok_or_else(|| Failure::missing(&format!("{entry}.{}.Id", n + 1)))?;
+        if !is_id(id) {
+            let why = "A batch entry id can only contain alphanumeric characters, hyphens and \
+                       underscores. It can be at most 80 letters long.";
+            return Err(Code::InvalidBatchEntryId.because(why));
+        }
+        if !ids.insert(id.0.as_ref()) {
+            return Err(Code::BatchEntryIdsNotDistinct.because(format!("Id {id} repeated.")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is an entry's id, or a permission's label.
+pub(super) fn is_id(id: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    (1..=ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(allowed)
+}
+
+/// The answer, of what became of each entry.
+pub(super) fn result<T>(done: Vec<(String, Result<T, Failure>)>) -> BatchResult<T> {
+    let mut result = BatchResult { successful: Vec::with_capacity(done.len()), failed: Vec::new() };
+    for (id, done) in done {
+        match done {
+            Ok(entry) => result.successful.push(entry),
+            Err(Failure { code, message }) => result.failed.push(BatchResultErrorEntry {
+                id,
+                sender_fault: code.is_senders(),
+                code: code.query_code().to_owned(),
+                message,
+            }),
+        }
+    }
+    result
+}

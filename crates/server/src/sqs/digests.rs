@@ -1,0 +1,78 @@
+//! The MD5s that clients compare with their own.
+
+use std::fmt::Write;
+
+use md5::{Digest, Md5};
+
+use super::message::{Attributes, Value};
+
+const TRANSPORT_TEXT: u8 = 1;
+const TRANSPORT_BINARY: u8 = 2;
+
+/// The MD5 of a body, in hexadecimal.
+pub(crate) fn of_body(body: &[u8]) -> String {
+    hex(&Md5::digest(body))
+}
+
+/// The MD5 of message attributes, or of system attributes: sorted by name, each part with its length
+/// before it. `None` of none.
+pub(crate) fn of_attributes(attributes: &Attributes) -> Option<String> {
+    if attributes.is_empty() {
+        return None;
+    }
+    let mut digest = Md5::new();
+    for (name, attribute) in attributes {
+        sized(&mut digest, name.as_bytes());
+        sized(&mut digest, attribute.data_type.as_bytes());
+        let (transport, value) = match &attribute.value {
+            Value::Text(text) => (TRANSPORT_TEXT, text.as_bytes()),
+            Value::Binary(bytes) => (TRANSPORT_BINARY, bytes.as_slice()),
+        };
+        digest.update([transport]);
+        sized(&mut digest, value);
+    }
+    Some(hex(&digest.finalize()))
+}
+
+fn sized(digest: &mut Md5, bytes: &[u8]) {
+    digest.update((bytes.len() as u32).to_be_bytes());
+    digest.update(bytes);
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqs::message::Attribute;
+
+    fn text(data_type: &str, value: &str) -> Attribute {
+        Attribute { data_type: data_type.into(), value: Value::Text(value.into()) }
+    }
+
+    #[test]
+    fn bodies_and_attributes_have_the_digests_that_aws_gives_them() {
+        assert_eq!(of_body(b"hello"), "5d41402abc4b2a76b9719d911017c592");
+        let one = Attributes::from([("test-key".into(), text("String", "test-value"))]);
+        assert_eq!(of_attributes(&one).unwrap(), "befa18540a897f7d022bf07057754a03");
+        let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        let trace = Attributes::from([("AWSTraceHeader".into(), text("String", trace))]);
+        assert_eq!(of_attributes(&trace).unwrap(), "5ae4d5d7636402d80f4eb6d213245a88");
+        assert_eq!(of_attributes(&Attributes::new()), None);
+    }
+
+    #[test]
+    fn a_binary_value_has_another_digest_than_the_same_text() {
+        let binary = Attribute { data_type: "Binary".into(), value: Value::Binary(b"x".to_vec()) };
+        let binary = Attributes::from([("a".into(), binary)]);
+        let as_text = Attributes::from([("a".into(), text("Binary", "x"))]);
+        assert_ne!(of_attributes(&binary), of_attributes(&as_text));
+    }
+}

@@ -1,0 +1,29 @@
+//! The protocol of Amazon SQS over a broker.
+//!
+//! `action` names what can be asked and `actions` does it; `shapes` has one type for each request and
+//! answer, which `wire` reads and writes in both forms with the help of `query`; `errors` are the
+//! protocol's. What its words are among ours is in `message` (a task), `attributes` (a queue's spec),
+//! `receipt` (a lease's token) and `account` (a queue's name).
+
+mod account;
+mod action;
+mod actions;
+mod attributes;
+mod digests;
+mod errors;
+mod gather;
+mod limits;
+mod message;
+#[cfg(test)]
+mod model;
+mod query;
+mod queues;
+mod receipt;
+mod service;
+mod shapes;
+mod wire;
+
+pub use account::{Namespace, QueuePath};
+pub use errors::{Code, Failure};
+pub use limits::MESSAGE_BYTES_MAX;
+pub use service::{Options, Service};

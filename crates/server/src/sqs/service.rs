@@ -1,0 +1,229 @@
+//! From a request to its answer, whatever it came over.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::request::Parts;
+use tidegate_core::capabilities::{Capabilities, DeliveryCount, Fencing, LeaseSupport};
+use tidegate_core::{Broker, Error, ErrorKind, Operation, QueueName, Timestamp};
+use tokio::sync::watch;
+
+use super::account::{Namespace, QueuePath};
+use super::action::Action;
+use super::actions;
+use super::errors::Failure;
+use super::limits::MESSAGE_BYTES_MAX;
+use super::queues::{Queue, Queues};
+use super::wire::{self, Answer, Asked, Request};
+use crate::auth::{Anybody, Gate, Identity};
+
+/// How the protocol is served.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The account and region whose queues have plain names in the broker. Also those of requests that
+    /// name none.
+    pub own: Namespace,
+    /// Longest message in bytes, 1 to [`MESSAGE_BYTES_MAX`]; queues can be told less.
+    pub message_bytes_max: usize,
+    /// Whether a second purge, and making a queue that was just deleted, is refused for 60 seconds, as
+    /// AWS does.
+    pub sixty_second_rules: bool,
+    /// Who is let in.
+    pub gate: Arc<dyn Gate>,
+}
+
+impl Default for Options {
+    /// AWS's limits, none of the 60-second rules, and everybody is let in.
+    fn default() -> Self {
+        Self {
+            own: Namespace::default(),
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            sixty_second_rules: false,
+            gate: Arc::new(Anybody),
+        }
+    }
+}
+
+/// The protocol over a broker. Clones are the same service.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    broker: Broker,
+    options: Options,
+    queues: Queues,
+    /// Queues that were deleted here, for the rule of 60 seconds.
+    deleted: Mutex<HashMap<QueueName, Timestamp>>,
+    is_ending: watch::Sender<bool>,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Service").field(&self.inner.broker).finish()
+    }
+}
+
+/// A request that is answered: who asks, and for what.
+#[derive(Debug)]
+pub(crate) struct Call {
+    service: Service,
+    pub(crate) action: Action,
+    pub(crate) identity: Identity,
+    /// Whose queues are meant.
+    pub(crate) namespace: Namespace,
+    /// Where the client reached the server, such as `http://localhost:9324`.
+    pub(crate) origin: String,
+}
+
+impl Service {
+    /// Over `broker`, on the runtime of the caller.
+    ///
+    /// # Errors
+    /// `Unsupported` for a broker that lacks what the protocol promises, by name; `Invalid` for options
+    /// beyond their limits.
+    pub fn new(broker: Broker, options: Options) -> Result<Self, Error> {
+        check(&broker)?;
+        if !(1..=MESSAGE_BYTES_MAX).contains(&options.message_bytes_max) {
+            let why = format!("the longest message must have 1 to {MESSAGE_BYTES_MAX} bytes");
+            return Err(
+                Error::new(ErrorKind::Invalid, Operation::Open, why).about("the SQS server")
+            );
+        }
+        let queues = Queues::new(broker.clone(), options.own.clone());
+        let (deleted, is_ending) = (Mutex::default(), watch::Sender::new(false));
+        let inner = Arc::new(Inner { broker, options, queues, deleted, is_ending });
+        Ok(Self { inner })
+    }
+
+    /// Takes up moves that servers before this one have left unfinished.
+    pub async fn resume(&self) {
+        actions::moves::resume(self).await;
+    }
+
+    /// Receives wait no longer from now on, and moves stop where they are.
+    pub fn end(&self) {
+        self.inner.is_ending.send_replace(true);
+    }
+
+    /// Answers a request. `scheme` is what the client used, `http` or `https`. Dropping the future leaves
+    /// what a receive has taken in nobody's hands until its lease ends.
+    pub async fn answer(&self, parts: &Parts, body: Bytes, scheme: &str) -> http::Response<Bytes> {
+        let request_id = wire::request_id();
+        match wire::read(parts, &body) {
+            Ok(Asked::Action(request)) => {
+                let form = request.form();
+                let done = self.perform(parts, &body, &request, scheme).await;
+                wire::answer(form, request.action, done, &request_id)
+            }
+            Ok(Asked::CallerIdentity) => {
+                let identity = self.inner.options.gate.identify(parts, &body);
+                let account =
+                    identity.map(|it| Namespace::of(&it, &self.inner.options.own).account);
+                wire::caller_identity(account, &request_id)
+            }
+            Ok(Asked::Nothing) => wire::nothing(&request_id),
+            Err((form, failure)) => wire::error(form, &failure, &request_id),
+        }
+    }
+
+    async fn perform(
+        &self,
+        parts: &Parts,
+        body: &Bytes,
+        request: &Request<'_>,
+        scheme: &str,
+    ) -> Result<Answer, Failure> {
+        let identity = self.inner.options.gate.identify(parts, body)?;
+        let namespace = Namespace::of(&identity, &self.inner.options.own);
+        let origin = wire::origin(parts, scheme);
+        let (service, action) = (self.clone(), request.action);
+        actions::perform(&Call { service, action, identity, namespace, origin }, request).await
+    }
+
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.inner.broker
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.inner.queues
+    }
+
+    pub(crate) fn deleted(&self) -> MutexGuard<'_, HashMap<QueueName, Timestamp>> {
+        self.inner.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.broker.clock().now()
+    }
+
+    /// Ends once the service is ending.
+    pub(crate) async fn ending(&self) {
+        // An error is the end of the service.
+        let _ = self.inner.is_ending.subscribe().wait_for(|ending| *ending).await;
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        *self.inner.is_ending.borrow()
+    }
+}
+
+impl Call {
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// The queue that an address means, if they may do what they ask for there.
+    pub(crate) fn path(&self, url: Option<&str>) -> Result<QueuePath, Failure> {
+        let url = url.filter(|url| !url.is_empty()).ok_or_else(|| Failure::missing("QueueUrl"))?;
+        let path = self.namespace.queue_at(url)?;
+        self.admit(Some(&path))?;
+        Ok(path)
+    }
+
+    /// Whether they may.
+    pub(crate) fn admit(&self, path: Option<&QueuePath>) -> Result<(), Failure> {
+        self.service.options().gate.admit(&self.identity, self.action.name(), path)
+    }
+
+    /// The queue at an address.
+    pub(crate) async fn queue(&self, url: Option<&str>) -> Result<Arc<Queue>, Failure> {
+        self.service.queues().get(&self.path(url)?).await
+    }
+
+    /// The address of a queue.
+    pub(crate) fn url(&self, path: &QueuePath) -> String {
+        path.url(&self.origin)
+    }
+}
+
+/// Refuses brokers that cannot keep what the protocol promises.
+fn check(broker: &Broker) -> Result<(), Error> {
+    let Capabilities { lease, fencing, lease_per_receive, deliveries, .. } = broker.capabilities();
+    let lacks = if !matches!(lease, LeaseSupport::Timed(_)) {
+        Some("leases that end by time")
+    } else if *fencing != Fencing::Enforced {
+        Some("fencing that is enforced")
+    } else if !lease_per_receive {
+        Some("a lease per receive")
+    } else if *deliveries != DeliveryCount::Counted {
+        Some("deliveries that are counted")
+    } else if broker.inspect().is_err() {
+        Some("a way to look at its queues")
+    } else if broker.admin().is_err() {
+        Some("a way to change its queues")
+    } else {
+        None
+    };
+    lacks.map_or(Ok(()), |what| {
+        let why = format!("{} has not {what}, which the SQS protocol needs", broker.label());
+        Err(Error::new(ErrorKind::Unsupported, Operation::Open, why).about("the SQS server"))
+    })
+}

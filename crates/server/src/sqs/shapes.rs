@@ -1,0 +1,346 @@
+//! One type for each request and answer, shared by both wire forms. The names of the members are the
+//! protocol's.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// Text of a request: borrowed from it where nothing in it is escaped.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for Text<'_> {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+        deserializer.deserialize_str(Texts)
+    }
+}
+
+/// Names and values, as of attributes and tags.
+pub(crate) type Pairs = BTreeMap<String, String>;
+
+macro_rules! request {
+    ($($shape:ident $(<$lt:lifetime>)? { $($(#[$attr:meta])* $field:ident: $kind:ty,)* })*) => {
+        $(
+            #[derive(Clone, Debug, Default, Deserialize)]
+            #[serde(rename_all = "PascalCase", default)]
+            pub(crate) struct $shape $(<$lt>)? {
+                $($(#[$attr])* pub(crate) $field: Option<$kind>,)*
+            }
+        )*
+    };
+}
+
+macro_rules! answer {
+    ($($shape:ident { $($(#[$attr:meta])* $field:ident: $kind:ty,)* })*) => {
+        $(
+            #[derive(Clone, Debug, Default, Serialize)]
+            #[serde(rename_all = "PascalCase")]
+            pub(crate) struct $shape { $($(#[$attr])* pub(crate) $field: $kind,)* }
+        )*
+    };
+}
+
+impl Default for Text<'_> {
+    fn default() -> Self {
+        Self(Cow::Borrowed(""))
+    }
+}
+
+/// A message attribute on the wire. The lists are of the model and are refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct MessageAttributeValue {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) string_value: Option<String>,
+    /// Base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) binary_value: Option<String>,
+    #[serde(skip_serializing)]
+    pub(crate) string_list_values: Option<Vec<String>>,
+    #[serde(skip_serializing)]
+    pub(crate) binary_list_values: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data_type: Option<String>,
+}
+
+pub(crate) type AttributeValues = BTreeMap<String, MessageAttributeValue>;
+
+request! {
+    AddPermissionRequest {
+        queue_url: String,
+        label: String,
+        #[serde(rename = "AWSAccountIds")]
+        aws_account_ids: Vec<String>,
+        actions: Vec<String>,
+    }
+    CancelMessageMoveTaskRequest { task_handle: String, }
+    ChangeMessageVisibilityRequest<'a> {
+        #[serde(borrow)]
+        queue_url: Text<'a>,
+        #[serde(borrow)]
+        receipt_handle: Text<'a>,
+        visibility_timeout: i64,
+    }
+    ChangeMessageVisibilityBatchRequest<'a> {
+        #[serde(borrow)]
+        queue_url: Text<'a>,
+        #[serde(borrow)]
+        entries: Vec<ChangeMessageVisibilityBatchRequestEntry<'a>>,
+    }
+    ChangeMessageVisibilityBatchRequestEntry<'a> {
+        #[serde(borrow)]
+        id: Text<'a>,
+        #[serde(borrow)]
+        receipt_handle: Text<'a>,
+        visibility_timeout: i64,
+    }
+    CreateQueueRequest {
+        queue_name: String,
+        attributes: Pairs,
+        #[serde(rename = "tags", alias = "Tags")]
+        tags: Pairs,
+    }
+    DeleteMessageRequest<'a> {
+        #[serde(borrow)]
+        queue_url: Text<'a>,
+        #[serde(borrow)]
+        receipt_handle: Text<'a>,
+    }
+    DeleteMessageBatchRequest<'a> {
+        #[serde(borrow)]
+        queue_url: Text<'a>,
+        #[serde(borrow)]
+        entries: Vec<DeleteMessageBatchRequestEntry<'a>>,
+    }
+    DeleteMessageBatchRequestEntry<'a> {
+        #[serde(borrow)]
+        id: Text<'a>,
+        #[serde(borrow)]
+        receipt_handle: Text<'a>,
+    }
+    DeleteQueueRequest { queue_url: String, }
+    GetQueueAttributesRequest { queue_url: String, attribute_names: Vec<String>, }
+    GetQueueUrlRequest {
+        queue_name: String,
+        #[serde(rename = "QueueOwnerAWSAccountId")]
+        queue_owner_aws_account_id: String,
+    }
+    ListDeadLetterSourceQueuesRequest { queue_url: String, next_token: String, max_results: i64, }
+    ListMessageMoveTasksRequest { source_arn: String, max_results: i64, }
+    ListQueueTagsRequest { queue_url: String, }
+    ListQueuesRequest { queue_name_prefix: String, next_token: String, max_results: i64, }
+    PurgeQueueRequest { queue_url: String, }
+    ReceiveMessageRequest<'a> {
+        #[serde(borrow)]
+        queue_url: Text<'a>,
+        attribute_names: Vec<Text<'a>>,
+        message_system_attribute_names: Vec<Text<'a>>,
+        message_attribute_names: Vec<Text<'a>>,
+        max_number_of_messages: i64,
+        visibility_timeout: i64,
+        wait_time_seconds: i64,
+        receive_request_attempt_id: String,
+    }
+    RemovePermissionRequest { queue_url: String, label: String, }
+    SendMessageRequest<'a> {
+        #[serde(borrow)]
+        queue_url: Text<'a>,
+        #[serde(borrow)]
+        message_body: Text<'a>,
+        delay_seconds: i64,
+        message_attributes: AttributeValues,
+        message_system_attributes: AttributeValues,
+        message_deduplication_id: String,
+        message_group_id: String,
+    }
+    SendMessageBatchRequest<'a> {
+        #[serde(borrow)]
+        queue_url: Text<'a>,
+        #[serde(borrow)]
+        entries: Vec<SendMessageBatchRequestEntry<'a>>,
+    }
+    SendMessageBatchRequestEntry<'a> {
+        #[serde(borrow)]
+        id: Text<'a>,
+        #[serde(borrow)]
+        message_body: Text<'a>,
+        delay_seconds: i64,
+        message_attributes: AttributeValues,
+        message_system_attributes: AttributeValues,
+        message_deduplication_id: String,
+        message_group_id: String,
+    }
+    SetQueueAttributesRequest { queue_url: String, attributes: Pairs, }
+    StartMessageMoveTaskRequest {
+        source_arn: String,
+        destination_arn: String,
+        max_number_of_messages_per_second: i64,
+    }
+    TagQueueRequest { queue_url: String, tags: Pairs, }
+    UntagQueueRequest { queue_url: String, tag_keys: Vec<String>, }
+}
+
+answer! {
+    CancelMessageMoveTaskResult { approximate_number_of_messages_moved: u64, }
+    QueueUrlResult { queue_url: String, }
+    GetQueueAttributesResult {
+        #[serde(skip_serializing_if = "Pairs::is_empty")]
+        attributes: Pairs,
+    }
+    ListDeadLetterSourceQueuesResult {
+        #[serde(rename = "queueUrls")]
+        queue_urls: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_token: Option<String>,
+    }
+    ListMessageMoveTasksResult { results: Vec<ListMessageMoveTasksResultEntry>, }
+    ListMessageMoveTasksResultEntry {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        task_handle: Option<String>,
+        status: String,
+        source_arn: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        destination_arn: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_number_of_messages_per_second: Option<u32>,
+        approximate_number_of_messages_moved: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        approximate_number_of_messages_to_move: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        failure_reason: Option<String>,
+        started_timestamp: u64,
+    }
+    ListQueueTagsResult {
+        #[serde(skip_serializing_if = "Pairs::is_empty")]
+        tags: Pairs,
+    }
+    ListQueuesResult {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        queue_urls: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_token: Option<String>,
+    }
+    ReceiveMessageResult {
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        messages: Vec<Message>,
+    }
+    SendMessageResult {
+        #[serde(rename = "MD5OfMessageBody")]
+        md5_of_message_body: String,
+        #[serde(rename = "MD5OfMessageAttributes", skip_serializing_if = "Option::is_none")]
+        md5_of_message_attributes: Option<String>,
+        #[serde(rename = "MD5OfMessageSystemAttributes", skip_serializing_if = "Option::is_none")]
+        md5_of_message_system_attributes: Option<String>,
+        message_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sequence_number: Option<String>,
+    }
+    SendMessageBatchResultEntry {
+        id: String,
+        #[serde(flatten)]
+        sent: SendMessageResult,
+    }
+    IdOnly { id: String, }
+    BatchResultErrorEntry { id: String, sender_fault: bool, code: String, message: String, }
+    StartMessageMoveTaskResult { task_handle: String, }
+    Message {
+        message_id: String,
+        receipt_handle: String,
+        #[serde(rename = "MD5OfBody")]
+        md5_of_body: String,
+        body: BodyText,
+        #[serde(skip_serializing_if = "Pairs::is_empty")]
+        attributes: Pairs,
+        #[serde(rename = "MD5OfMessageAttributes", skip_serializing_if = "Option::is_none")]
+        md5_of_message_attributes: Option<String>,
+        #[serde(skip_serializing_if = "AttributeValues::is_empty")]
+        message_attributes: AttributeValues,
+    }
+}
+
+/// The answer to a batch. INVARIANT: each entry of the request is in one of the two lists.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct BatchResult<T> {
+    pub(crate) successful: Vec<T>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) failed: Vec<BatchResultErrorEntry>,
+}
+
+/// A body: the bytes of the task, which are text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BodyText(bytes::Bytes);
+
+impl BodyText {
+    /// The bytes as text, if they are.
+    pub(crate) fn of(bytes: bytes::Bytes) -> Option<Self> {
+        std::str::from_utf8(&bytes).is_ok().then_some(Self(bytes))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Serialize for BodyText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
