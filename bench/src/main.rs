@@ -41,7 +41,7 @@ enum Command {
     /// PostgreSQL under an old snapshot: the adapter beside a plain table claimed with SKIP LOCKED
     ///
     /// A REPEATABLE READ transaction is kept open while both work in turns; a minute before it, a
-    /// minute after it, and every minute in between is a row. A minute is one of each.
+    /// minute after it, and every minute in between is a row.
     Snapshot(snapshot::SnapshotArgs),
     /// Draws what `engine --save` and `cargo xtask backlog --save` have written
     Plot(plot::PlotArgs),
