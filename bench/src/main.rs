@@ -47,7 +47,7 @@ enum Command {
     /// PostgreSQL under an old snapshot: the adapter beside a plain table claimed with SKIP LOCKED
     ///
     /// A REPEATABLE READ transaction is kept open while both work in turns; a minute before it, a
-    /// minute after it, and every minute in between is a row. A minute is one of each.
+    /// minute after it, and every minute in between is a row.
     Snapshot(snapshot::SnapshotArgs),
     /// The SQS server on the engine, beside a server that reads requests and answers the same bytes
     Sqs(sqs::SqsArgs),

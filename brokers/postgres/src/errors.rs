@@ -12,6 +12,12 @@ const NOT_READ_COMMITTED: &str = "TG001";
 /// An error of the server at `config`, met while doing `operation`.
 pub(crate) fn failed(config: &Config, operation: Operation, error: tokio_postgres::Error) -> Error {
     let place = place(config);
+    if let Some(why) = untrusted(&error) {
+        let why = format!(
+            "{place} shows a certificate that is not trusted here: {why}; name its authority with `sslrootcert`"
+        );
+        return Error::new(ErrorKind::Invalid, operation, why).caused_by(error);
+    }
     let (kind, why) = match error.code() {
         Some(code) => by_code(code, &error),
         None if is_setup(&error) => (ErrorKind::Invalid, "refuses this connection"),
@@ -42,6 +48,20 @@ pub(crate) fn no_connection(config: &Config, operation: Operation, error: PoolEr
 
 fn place(config: &Config) -> String {
     format!("PostgreSQL at {}:{}/{}", config.host, config.port, config.database)
+}
+
+/// Why a server's certificate was refused, if that is what went wrong.
+fn untrusted(error: &tokio_postgres::Error) -> Option<String> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        // WHY: an input or output error does not name what it holds as its source.
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match held.and_then(|held| held.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(why)) => return Some(why.to_string()),
+            _ => next = error.source(),
+        }
+    }
+    None
 }
 
 fn is_setup(error: &tokio_postgres::Error) -> bool {

@@ -14,7 +14,7 @@ local record = {
   err = old.err,
 }
 if move.kind == 'dead' then record.m = old.x end
-redis.call('XADD', base .. 'h', entry_id(number), unpack(move.fields))
+redis.call('XADD', base .. 'h', text(number), unpack(move.fields))
 stream_of(record.p)
 if meta.ordered then
   for i = 1, #move.fields, 2 do

@@ -13,7 +13,7 @@ local rows = {}
 for _ = 1, STEPS_MAX do
   local found, sure = {}, math.huge
   for _, stream in ipairs(streams) do
-    local entries = redis.call('XRANGE', base .. stream, '(' .. entry_id(after), '+', 'COUNT', STEP)
+    local entries = redis.call('XRANGE', base .. stream, '(' .. text(after), '+', 'COUNT', STEP)
     for _, entry in ipairs(entries) do found[#found + 1] = { number_of(entry[1]), stream, entry[2] } end
     if #entries == STEP then sure = math.min(sure, number_of(entries[STEP][1])) end
   end

@@ -15,7 +15,7 @@ local move = cmsgpack.unpack(packed)
 local number = next_of('number')
 local record = move.record
 record.st, record.s, record.x = 'h', 'x', record.x or record.m
-redis.call('XADD', base .. 'h', entry_id(number), unpack(move.fields))
+redis.call('XADD', base .. 'h', text(number), unpack(move.fields))
 keep(number, record)
 redis.call('ZADD', base .. 'x', record.x.t, text(number))
 due_by(record.x.t + meta.dead_retention_us)

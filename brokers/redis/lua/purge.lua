@@ -22,7 +22,7 @@ for _, letter in ipairs({ 'h', 't', 'l', 'd', 'r', 'w', 'k', 'q', 'u', 'ue' }) d
 end
 for _, one in ipairs(dead) do
   one.record.st = 'h'
-  redis.call('XADD', base .. 'h', entry_id(one.number), unpack(one.fields))
+  redis.call('XADD', base .. 'h', text(one.number), unpack(one.fields))
   keep(one.number, one.record)
 end
 local purged = meta.live

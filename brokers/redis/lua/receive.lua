@@ -15,12 +15,13 @@ local fence
 -- Records and ends of leases, written together.
 local kept, timed = {}, {}
 
-local function hand_out(number, record, fields)
+local till = text(now + lease_us)
+local function hand_out(name, number, record, fields)
   fence = fence and fence + 1 or next_of('fence')
   record.n, record.f, record.g, record.s = record.n + 1, fence, nil, 'l'
-  local name, place = text(number), #kept
-  kept[place + 1], kept[place + 2] = name, cmsgpack.pack(record)
-  timed[place + 1], timed[place + 2] = now + lease_us, name
+  local place = #kept
+  kept[place + 1], kept[place + 2] = name, pack(record)
+  timed[place + 1], timed[place + 2] = till, name
   want = want - 1
   leases[#leases + 1] = {
     number, fence, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
@@ -33,15 +34,13 @@ local function read(stream, level, count)
     base .. stream, '>')
   local entries = read and read[1] and read[1][2] or {}
   if #entries == 0 then return 0 end
-  local names, numbers = {}, {}
-  for place, entry in ipairs(entries) do
-    numbers[place] = number_of(entry[1])
-    names[place] = text(numbers[place])
-  end
+  local names = {}
+  for place, entry in ipairs(entries) do names[place] = name_of(entry[1]) end
   local records = redis.call('HMGET', base .. 't', unpack(names))
   for place, entry in ipairs(entries) do
-    local record = records[place] and cmsgpack.unpack(records[place]) or fresh(numbers[place], stream, level)
-    hand_out(numbers[place], record, entry[2])
+    local number = tonumber(names[place])
+    local record = records[place] and unpacked(records[place]) or fresh(number, stream, level)
+    hand_out(names[place], number, record, entry[2])
   end
   redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1])
   return #entries
@@ -52,14 +51,14 @@ local function take(level, turn)
   if key == '' then
     redis.call('ZREM', base .. 'a' .. level, turn)
     local record = record_of(number)
-    hand_out(number, record, fields_of(number, record))
+    hand_out(text(number), number, record, fields_of(number, record))
     return
   end
   for _, member in ipairs(lane_head(key, math.min(per_key, want))) do
     local record = record_of(member)
     if record.s ~= 'r' then break end
     redis.call('HINCRBY', base .. 'k', key, 1)
-    hand_out(member, record, fields_of(member, record))
+    hand_out(text(member), member, record, fields_of(member, record))
   end
   refresh(key, now)
 end

@@ -14,17 +14,18 @@ local answers = {}
 -- Numbers whose records are not what they were at first.
 local touched = {}
 for i = 1, #ARGV, 6 do
-  local place, number, fence = #answers + 1, tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
-  local is_whole = meta and ARGV[i] == meta.id and ARGV[i + 3] == 'C' and not touched[number]
-  if is_whole and leaves(number, fence, records[place]) then
+  local place, name, fence = #answers + 1, ARGV[i + 1], ARGV[i + 2]
+  local is_whole = meta and ARGV[i] == meta.id and ARGV[i + 3] == 'C' and not touched[name]
+  if is_whole and leaves(name, fence, records[place]) then
     answers[place] = 'D'
   else
     leave_together()
-    local why, record = refusal(ARGV[i], number, fence)
+    local number = tonumber(name)
+    local why, record = refusal(ARGV[i], number, tonumber(fence))
     answers[place] = why and string.lower(why)
       or carry_out(number, record, ARGV[i + 3], tonumber(ARGV[i + 4]), ARGV[i + 5])
   end
-  touched[number] = true
+  touched[name] = true
 end
 leave_together()
 return told(answers)

@@ -38,7 +38,7 @@ local function carry_out(number, record, verdict, after_us, said)
   return record.s == 's' and 'W' or 'R'
 end
 
--- Completions of tasks that lie in no order and have no dedup key: they leave together.
+-- Completions of plain tasks: they leave together.
 local leaving
 local function leave_together()
   if not leaving then return end
@@ -46,22 +46,22 @@ local function leave_together()
   remember(leaving.fences)
   redis.call('ZREM', base .. 'l', unpack(names))
   redis.call('HDEL', base .. 't', unpack(names))
-  for stream, ids in pairs(leaving.streams) do redis.call('XDEL', base .. stream, unpack(ids)) end
+  for priority, some in pairs(leaving.streams) do redis.call('XDEL', base .. 's' .. priority, unpack(some)) end
   if meta.retention_us >= 0 then redis.call('ZREM', base .. 'r', unpack(names)) end
   live(-#names)
   leaving = nil
 end
 
 -- Whether a completion was put among those that leave together.
-local function leaves(number, fence, packed)
-  if not packed then return false end
-  local record = cmsgpack.unpack(packed)
-  if record.f ~= fence or record.g or record.s ~= 'l' or record.k or record.u then return false end
+local function leaves(name, fence, packed)
+  if not packed or not is_plain(packed) then return false end
+  local _, priority, state, _, _, newest = struct.unpack(PLAIN, packed)
+  if newest ~= tonumber(fence) or state ~= 'l' then return false end
   leaving = leaving or { names = {}, fences = {}, streams = {} }
-  leaving.names[#leaving.names + 1] = text(number)
-  leaving.fences[#leaving.fences + 1] = 'S' .. text(fence)
-  local ids = leaving.streams[record.st] or {}
-  ids[#ids + 1] = entry_id(number)
-  leaving.streams[record.st] = ids
+  local place = #leaving.names + 1
+  leaving.names[place], leaving.fences[place] = name, 'S' .. fence
+  local some = leaving.streams[priority] or {}
+  some[#some + 1] = name
+  leaving.streams[priority] = some
   return true
 end

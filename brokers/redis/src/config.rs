@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsCertificates,
+};
 use tidegate_core::{Clock, Error, ErrorKind, Operation, Result, SystemClock};
 
 /// How headers are written into a stream's entry. Everything else of an entry is plain.
@@ -29,6 +31,8 @@ pub(crate) enum Servers {
 #[derive(Clone)]
 pub struct Config {
     pub(crate) servers: Servers,
+    /// The authorities' certificates, where they are not the system's.
+    authorities: Option<Vec<u8>>,
     /// What the names of all keys begin with. Default: `tidegate`.
     pub prefix: String,
     /// How headers are written. Both are read.
@@ -52,6 +56,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             servers: _,
+            authorities: _,
             prefix,
             serialization,
             stream_max_len,
@@ -75,7 +80,7 @@ impl fmt::Debug for Config {
 impl Config {
     /// The server at `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS; or the cluster at
     /// `redis-cluster://[user:password@]host[:port][,host[:port]...]`, or `rediss-cluster://`, of whose servers one or more
-    /// are named. Its query says the rest: `prefix`, `serialization=msgpack|json`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms`.
+    /// are named. Its query says the rest: `prefix`, `ca=FILE` with the certificates of authorities in PEM,, `serialization=msgpack|json`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms`.
     ///
     /// # Errors
     /// `Invalid` if it is not such a URL, or asks for something unknown.
@@ -83,6 +88,7 @@ impl Config {
         let (server, query) = url.split_once('?').unwrap_or((url, ""));
         let mut config = Self {
             servers: Servers::read(server)?,
+            authorities: None,
             prefix: "tidegate".into(),
             serialization: Serialization::default(),
             stream_max_len: None,
@@ -101,6 +107,7 @@ impl Config {
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         match name {
             "prefix" => self.prefix = prefix(value)?,
+            "ca" => self.authorities = Some(authorities(value)?),
             "serialization" => {
                 self.serialization = match value {
                     "msgpack" => Serialization::Msgpack,
@@ -120,7 +127,7 @@ impl Config {
                 self.response_timeout = Duration::from_millis(above_zero(name, value)?)
             }
             _ => {
-                let known = "`prefix`, `serialization`, `stream_max_len`, `block_timeout_ms` and `response_timeout_ms`";
+                let known = "`prefix`, `ca`, `serialization`, `stream_max_len`, `block_timeout_ms` and `response_timeout_ms`";
                 return Err(invalid(format!("{name:?} is unknown; {known} are known")));
             }
         }
@@ -136,6 +143,20 @@ impl Config {
                 format!("the cluster of {}", places.join(", "))
             }
         }
+    }
+
+    /// The client of one server.
+    pub(crate) fn client(&self, server: &ConnectionInfo) -> RedisResult<Client> {
+        match self.tls() {
+            None => Client::open(server.clone()),
+            Some(tls) => Client::build_with_tls(server.clone(), tls),
+        }
+    }
+
+    /// What connections over TLS are checked by, where it is not the system's authorities.
+    pub(crate) fn tls(&self) -> Option<TlsCertificates> {
+        let authorities = self.authorities.clone()?;
+        Some(TlsCertificates { client_tls: None, root_cert: Some(authorities) })
     }
 
     /// The servers that were named.
@@ -183,6 +204,11 @@ fn place(server: &ConnectionInfo) -> String {
     }
 }
 
+fn authorities(file: &str) -> Result<Vec<u8>> {
+    std::fs::read(file)
+        .map_err(|error| invalid(format!("ca is {file:?}, which cannot be read: {error}")))
+}
+
 /// A prefix stands before the hash tag in the name of every key, so it must not have one itself.
 fn prefix(value: &str) -> Result<String> {
     let fits = !value.is_empty() && value.len() <= 64 && !value.contains(['{', '}', ' ']);
@@ -227,6 +253,7 @@ mod tests {
         assert!(refused("color=red").contains("`block_timeout_ms`"));
         assert!(refused("serialization=xml").contains("`msgpack` or `json`"));
         assert!(refused("stream_max_len=0").contains("above zero"));
+        assert!(refused("ca=/nowhere/ca.pem").contains("cannot be read"));
         assert!(refused("prefix={a}").contains("without braces"));
         let wrong = Config::new("redis://:secret@h:port").unwrap_err().to_string();
         assert!(wrong.contains("redis://HOST:PORT") && !wrong.contains("secret"), "{wrong}");

@@ -56,7 +56,7 @@ pub async fn connect(config: Config) -> Result<Broker> {
     let link = Link::open(&config).await?;
     let shared = Shared {
         capabilities: capabilities(),
-        wake: Wake::new(config.nodes().to_vec()),
+        wake: Wake::new(config.clone()),
         config,
         known: RwLock::default(),
         turns: AtomicU64::new(fastrand::u64(..1 << 32)),

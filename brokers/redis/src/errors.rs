@@ -1,5 +1,8 @@
 //! What the server or the connection says, as errors that answer what kind, and whether a retry helps.
 
+use std::error::Error as StdError;
+use std::sync::Arc;
+
 use redis::{ErrorKind as Redis, RedisError, ServerErrorKind};
 use tidegate_core::{Error, ErrorKind, Operation};
 
@@ -31,6 +34,12 @@ pub(crate) fn error_of(error: RedisError, server: &str, doing: Operation) -> Err
             {
                 (ErrorKind::Unexpected, format!("{server} answered {code} {detail}"))
             }
+            _ if let Some(why) = untrusted(&error) => (
+                ErrorKind::Invalid,
+                format!(
+                    "{server} shows a certificate that is not trusted here: {why}; name its authority with `ca=FILE`"
+                ),
+            ),
             _ if error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error() => {
                 (ErrorKind::Unavailable, format!("{server} is not there, or does not answer"))
             }
@@ -38,4 +47,22 @@ pub(crate) fn error_of(error: RedisError, server: &str, doing: Operation) -> Err
         },
     };
     Error::new(kind, doing, why).caused_by(error)
+}
+
+/// Why a server's certificate was refused, if that is what went wrong.
+fn untrusted(error: &RedisError) -> Option<String> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        // WHY: neither of these two names what it holds as its source.
+        if let Some(shared) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+            next = Some(&**shared);
+            continue;
+        }
+        let held = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        match held.and_then(|held| held.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(why)) => return Some(why.to_string()),
+            _ => next = error.source(),
+        }
+    }
+    None
 }

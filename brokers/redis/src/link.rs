@@ -8,8 +8,8 @@ use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    Client, Cmd, ConnectionInfo, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult,
-    Script, ServerErrorKind, Value, cmd,
+    Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, Script, ServerErrorKind,
+    Value, cmd,
 };
 use tidegate_core::{Error, Operation, Result};
 
@@ -138,6 +138,8 @@ enum Connection {
 
 impl Connection {
     async fn open(config: &Config) -> RedisResult<Self> {
+        // WHY: the library asks for the process's, and panics where there is none. One that was chosen stays.
+        let _chosen = rustls::crypto::ring::default_provider().install_default();
         let timeout = config.response_timeout;
         match &config.servers {
             Servers::One(server) => {
@@ -145,7 +147,7 @@ impl Connection {
                     .set_number_of_retries(RECONNECTS)
                     .set_response_timeout(Some(timeout))
                     .set_connection_timeout(Some(timeout));
-                let client = Client::open(ConnectionInfo::clone(server))?;
+                let client = config.client(server)?;
                 let manager = client.get_connection_manager_with_config(settings).await?;
                 Ok(Self::Server(manager))
             }
@@ -155,6 +157,10 @@ impl Connection {
                     .retries(0)
                     .response_timeout(timeout)
                     .connection_timeout(timeout);
+                let builder = match config.tls() {
+                    None => builder,
+                    Some(tls) => builder.certs(tls),
+                };
                 Ok(Self::Cluster(builder.build()?.get_async_connection().await?))
             }
         }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use futures_util::StreamExt;
+use redis::ConnectionInfo;
 use redis::aio::{PubSubSink, PubSubStream};
-use redis::{Client, ConnectionInfo};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::config::Config;
 
 /// The pause before the connection is made again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -39,11 +41,11 @@ impl Drop for Wake {
 }
 
 impl Wake {
-    /// What is published on any server of a cluster is heard on each of `nodes`; one of them is listened to.
-    pub(crate) fn new(nodes: Vec<ConnectionInfo>) -> Self {
+    /// What is published on any server of a cluster is heard on each; one of those that were named is listened to.
+    pub(crate) fn new(config: Config) -> Self {
         let channels = Arc::new(Channels::default());
         let (wanted, names) = mpsc::unbounded_channel();
-        let listener = tokio::spawn(listen(nodes, channels.clone(), names));
+        let listener = tokio::spawn(listen(config, channels.clone(), names));
         Self { channels, closing: Event::new(), wanted, listener }
     }
 
@@ -90,13 +92,13 @@ impl Channels {
 }
 
 async fn listen(
-    nodes: Vec<ConnectionInfo>,
+    config: Config,
     channels: Arc<Channels>,
     mut wanted: mpsc::UnboundedReceiver<String>,
 ) {
     let Some(mut first) = wanted.recv().await else { return };
-    for node in nodes.iter().cycle() {
-        match connect(node, &channels).await {
+    for node in config.nodes().iter().cycle() {
+        match connect(&config, node, &channels).await {
             Ok((sink, stream)) => match hear(sink, stream, &channels, &mut wanted).await {
                 Some(()) => tracing::debug!("the connection that listens was lost"),
                 None => return,
@@ -111,11 +113,11 @@ async fn listen(
 }
 
 async fn connect(
+    config: &Config,
     node: &ConnectionInfo,
     channels: &Channels,
 ) -> redis::RedisResult<(PubSubSink, PubSubStream)> {
-    let client = Client::open(node.clone())?;
-    let (mut sink, stream) = client.get_async_pubsub().await?.split();
+    let (mut sink, stream) = config.client(node)?.get_async_pubsub().await?.split();
     sink.subscribe(channels.names()).await?;
     // WHY: what was told before this was not heard.
     channels.tell_all();

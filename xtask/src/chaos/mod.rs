@@ -33,6 +33,9 @@ pub(crate) struct ChaosArgs {
     /// Worker processes at a time
     #[arg(long, default_value_t = 3)]
     processes: usize,
+    /// When Redis syncs what it has written; with anything but `always`, what its kills lose is counted
+    #[arg(long, default_value = "always", value_parser = ["always", "everysec", "no"])]
+    appendfsync: String,
     /// Chooses the order and the work
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -65,6 +68,7 @@ fn counted(server: ServerArg) -> Counts {
         restarts: 3,
         cuts: 5,
         processes: 3,
+        appendfsync: "always".into(),
         seed: 1,
         dir: root().join("target/chaos"),
     };
@@ -81,7 +85,7 @@ fn judged(args: &ChaosArgs) -> Tally {
     let dir = args.dir.join(args.server.as_str());
     let rig = Rig::new(&dir, args.seed, DurabilityArg::Always, SEGMENT_BYTES);
     let done = rig.and_then(|rig| {
-        let server = Server::start(args.server, &dir.join("server"))?;
+        let server = Server::start(args.server, &args.appendfsync, &dir.join("server"))?;
         run::run(rig, server, args)
     });
     match done {

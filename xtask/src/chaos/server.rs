@@ -10,10 +10,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::needs::{FOR_POSTGRES, FOR_REDIS, Need};
 
-/// Which server. Each syncs every change before it answers.
+/// Which server. Each syncs every change before it answers, unless told otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ServerArg {
-    /// Redis, with `appendfsync always`
+    /// Redis, with `appendfsync always` unless `--appendfsync` says otherwise
     Redis,
     /// PostgreSQL, as it comes: `fsync` and `synchronous_commit` are on
     Postgres,
@@ -62,7 +62,7 @@ enum Service {
 
 impl Server {
     /// Starts one on fresh data.
-    pub(super) fn start(which: ServerArg, dir: &Path) -> Result<Self, String> {
+    pub(super) fn start(which: ServerArg, appendfsync: &str, dir: &Path) -> Result<Self, String> {
         let made = fs::create_dir_all(dir).and_then(|()| dir.canonicalize());
         let dir = &made.map_err(|error| format!("{}: {error}", dir.display()))?;
         let runtime = Builder::new_current_thread().enable_all().build();
@@ -70,8 +70,8 @@ impl Server {
         let started = runtime.block_on(async {
             Ok(match which {
                 ServerArg::Redis => {
-                    let always = [("appendfsync", "always")];
-                    Service::Redis(PrivateRedis::start_in(dir, &always).await?)
+                    let settings = [("appendfsync", appendfsync)];
+                    Service::Redis(PrivateRedis::start_in(dir, &settings).await?)
                 }
                 ServerArg::Postgres => {
                     Service::Postgres(PrivatePostgres::start_in(dir, &[]).await?)

@@ -145,7 +145,10 @@ pub(super) fn as_user(name: &str) -> Command {
 }
 
 /// Makes a file or directory that user's.
-pub(super) fn give_to_user(path: &Path) -> Result<(), Failure> {
+///
+/// # Errors
+/// If it cannot be given away.
+pub fn give_to_user(path: &Path) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         let (user, group) = user_ids()?;
         chown(path, Some(user), Some(group))?;
