@@ -69,14 +69,15 @@ impl fmt::Debug for Service {
 
 /// A request that is answered: who asks, and for what.
 #[derive(Debug)]
-pub(crate) struct Call {
-    service: Service,
+pub(crate) struct Call<'a> {
+    service: &'a Service,
     pub(crate) action: Action,
     pub(crate) identity: Identity,
     /// Whose queues are meant.
     pub(crate) namespace: Namespace,
-    /// Where the client reached the server, such as `http://localhost:9324`.
-    pub(crate) origin: String,
+    /// How the client reached the server.
+    parts: &'a Parts,
+    scheme: &'a str,
 }
 
 impl Service {
@@ -139,9 +140,9 @@ impl Service {
     ) -> Result<Answer, Failure> {
         let identity = self.inner.options.gate.identify(parts, body)?;
         let namespace = Namespace::of(&identity, &self.inner.options.own);
-        let origin = wire::origin(parts, scheme);
-        let (service, action) = (self.clone(), request.action);
-        actions::perform(&Call { service, action, identity, namespace, origin }, request).await
+        let (service, action) = (self, request.action);
+        let call = Call { service, action, identity, namespace, parts, scheme };
+        actions::perform(&call, request).await
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -175,9 +176,9 @@ impl Service {
     }
 }
 
-impl Call {
+impl Call<'_> {
     pub(crate) fn service(&self) -> &Service {
-        &self.service
+        self.service
     }
 
     /// The queue that an address means, if they may do what they ask for there.
@@ -200,7 +201,7 @@ impl Call {
 
     /// The address of a queue.
     pub(crate) fn url(&self, path: &QueuePath) -> String {
-        path.url(&self.origin)
+        path.url(&wire::origin(self.parts, self.scheme))
     }
 }
 

@@ -18,7 +18,7 @@ const ENTRY: &str = "DeleteMessageBatchRequestEntry";
 /// What a lease is given to see whether it still lives, before its message is deleted.
 const ALIVE: Duration = Duration::from_secs(1);
 
-pub(super) async fn delete(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn delete(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let DeleteMessageRequest { queue_url, receipt_handle } = request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
     let receipt = read(call, &queue, receipt_handle.as_ref()).await?;
@@ -28,7 +28,10 @@ pub(super) async fn delete(call: &Call, request: &Request<'_>) -> Result<Answer,
     Ok(Answer::NOTHING)
 }
 
-pub(super) async fn delete_batch(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn delete_batch(
+    call: &Call<'_>,
+    request: &Request<'_>,
+) -> Result<Answer, Failure> {
     let DeleteMessageBatchRequest { queue_url, entries } = request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;
@@ -50,7 +53,11 @@ pub(super) async fn delete_batch(call: &Call, request: &Request<'_>) -> Result<A
 }
 
 /// The receipt of a handle that may delete its message.
-async fn read(call: &Call, queue: &Queue, handle: Option<&Text<'_>>) -> Result<Receipt, Failure> {
+async fn read(
+    call: &Call<'_>,
+    queue: &Queue,
+    handle: Option<&Text<'_>>,
+) -> Result<Receipt, Failure> {
     let handle =
         handle.filter(|it| !it.is_empty()).ok_or_else(|| Failure::missing("ReceiptHandle"))?;
     let receipt = Receipt::read(handle, &queue.name)?;

@@ -17,7 +17,7 @@ use super::service::Call;
 use super::wire::{Answer, Request};
 
 /// Does what is asked.
-pub(crate) async fn perform(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(crate) async fn perform(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     match request.action {
         Action::SendMessage => send::send(call, request).await,
         Action::ReceiveMessage => receive::receive(call, request).await,

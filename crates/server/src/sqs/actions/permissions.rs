@@ -24,7 +24,7 @@ const ACTIONS: &[&str] = &[
     "SendMessage",
 ];
 
-pub(super) async fn add(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn add(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let AddPermissionRequest { queue_url, label, aws_account_ids, actions } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
     let label = checked_label(label)?;
@@ -62,7 +62,7 @@ pub(super) async fn add(call: &Call, request: &Request<'_>) -> Result<Answer, Fa
     .await
 }
 
-pub(super) async fn remove(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn remove(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let RemovePermissionRequest { queue_url, label } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
     let label = checked_label(label)?;
@@ -98,7 +98,7 @@ fn one_or_all(mut texts: Vec<String>) -> Value {
 }
 
 async fn edit(
-    call: &Call,
+    call: &Call<'_>,
     path: &QueuePath,
     mut edit: impl FnMut(&mut Vec<Value>) -> Result<(), Failure>,
 ) -> Result<Answer, Failure> {

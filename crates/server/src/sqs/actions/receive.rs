@@ -38,7 +38,7 @@ const SYSTEM: &[&str] = &[
     "SequenceNumber",
 ];
 
-pub(super) async fn receive(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn receive(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let ReceiveMessageRequest {
         queue_url,
         attribute_names,
@@ -190,7 +190,7 @@ async fn receive_due(
 }
 
 fn to_message(
-    call: &Call,
+    call: &Call<'_>,
     queue: &Queue,
     lease: Lease,
     system: &[Text<'_>],
@@ -213,7 +213,7 @@ fn to_message(
 }
 
 fn system_attributes(
-    call: &Call,
+    call: &Call<'_>,
     queue: &Queue,
     task: &Task,
     received_at: Timestamp,
@@ -233,7 +233,7 @@ fn system_attributes(
 }
 
 fn system_attribute(
-    call: &Call,
+    call: &Call<'_>,
     queue: &Queue,
     task: &Task,
     received_at: Timestamp,

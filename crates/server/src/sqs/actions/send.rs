@@ -39,7 +39,7 @@ struct Ready {
     bytes: usize,
 }
 
-pub(super) async fn send(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn send(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let SendMessageRequest {
         queue_url,
         message_body,
@@ -72,7 +72,7 @@ pub(super) async fn send(call: &Call, request: &Request<'_>) -> Result<Answer, F
     request.answer(&told(&queue, answer, enqueued?))
 }
 
-pub(super) async fn send_batch(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn send_batch(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let SendMessageBatchRequest { queue_url, entries } = request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;
@@ -158,7 +158,7 @@ fn unknown() -> Failure {
     Code::InternalFailure.because("The broker has not said what became of the message.")
 }
 
-fn ready(call: &Call, queue: &Queue, sent: Sent<'_>) -> Result<Ready, Failure> {
+fn ready(call: &Call<'_>, queue: &Queue, sent: Sent<'_>) -> Result<Ready, Failure> {
     let Sent { body, delay_seconds, attributes, system_attributes, deduplication_id, group_id } =
         sent;
     let body =
@@ -193,7 +193,7 @@ fn told(queue: &Queue, answer: SendMessageResult, enqueued: Enqueued) -> SendMes
     SendMessageResult { message_id: enqueued.id.to_string(), sequence_number: sequence, ..answer }
 }
 
-fn most(call: &Call, queue: &Queue) -> usize {
+fn most(call: &Call<'_>, queue: &Queue) -> usize {
     queue.hot.message_bytes_max.min(call.service().options().message_bytes_max)
 }
 

@@ -8,7 +8,7 @@ use crate::sqs::shapes::{
 };
 use crate::sqs::wire::{Answer, Request};
 
-pub(super) async fn list(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn list(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let ListQueueTagsRequest { queue_url } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
     let name = path.in_broker(&call.service().options().own)?;
@@ -16,7 +16,7 @@ pub(super) async fn list(call: &Call, request: &Request<'_>) -> Result<Answer, F
     request.answer(&ListQueueTagsResult { tags: queue.attributes.tags() })
 }
 
-pub(super) async fn add(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn add(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let TagQueueRequest { queue_url, tags } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
     let added = tags.filter(|tags| !tags.is_empty()).ok_or_else(|| Failure::missing("Tags"))?;
@@ -32,7 +32,7 @@ pub(super) async fn add(call: &Call, request: &Request<'_>) -> Result<Answer, Fa
         .await
 }
 
-pub(super) async fn remove(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn remove(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let UntagQueueRequest { queue_url, tag_keys } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
     let removed =

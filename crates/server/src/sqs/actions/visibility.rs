@@ -20,7 +20,7 @@ const ENTRY: &str = "ChangeMessageVisibilityBatchRequestEntry";
 /// What a lease is given to see whether it still lives, before it is given back.
 const ALIVE: Duration = Duration::from_secs(1);
 
-pub(super) async fn change(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn change(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let ChangeMessageVisibilityRequest { queue_url, receipt_handle, visibility_timeout } =
         request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
@@ -30,7 +30,10 @@ pub(super) async fn change(call: &Call, request: &Request<'_>) -> Result<Answer,
     Ok(Answer::NOTHING)
 }
 
-pub(super) async fn change_batch(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn change_batch(
+    call: &Call<'_>,
+    request: &Request<'_>,
+) -> Result<Answer, Failure> {
     let ChangeMessageVisibilityBatchRequest { queue_url, entries } = request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;

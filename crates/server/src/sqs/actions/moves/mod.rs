@@ -24,7 +24,7 @@ use crate::sqs::wire::{Answer, Request, request_id};
 pub(crate) use mover::resume;
 use record::{Move, Moves, Status};
 
-pub(super) async fn start(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn start(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let StartMessageMoveTaskRequest {
         source_arn,
         destination_arn,
@@ -67,7 +67,7 @@ pub(super) async fn start(call: &Call, request: &Request<'_>) -> Result<Answer, 
     request.answer(&StartMessageMoveTaskResult { task_handle: handle(&id, &source) })
 }
 
-pub(super) async fn cancel(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn cancel(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let CancelMessageMoveTaskRequest { task_handle } = request.parse()?;
     let given =
         task_handle.filter(|it| !it.is_empty()).ok_or_else(|| Failure::missing("TaskHandle"))?;
@@ -89,7 +89,7 @@ pub(super) async fn cancel(call: &Call, request: &Request<'_>) -> Result<Answer,
     request.answer(&CancelMessageMoveTaskResult { approximate_number_of_messages_moved: moved })
 }
 
-pub(super) async fn list(call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+pub(super) async fn list(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let ListMessageMoveTasksRequest { source_arn, max_results } = request.parse()?;
     let most = max_results.unwrap_or(1);
     if !(1..=MOVES_LISTED_MAX).contains(&most) {
@@ -121,7 +121,7 @@ fn entry(it: Move, source: &QueuePath) -> ListMessageMoveTasksResultEntry {
     }
 }
 
-async fn source(call: &Call, arn: Option<String>) -> Result<QueuePath, Failure> {
+async fn source(call: &Call<'_>, arn: Option<String>) -> Result<QueuePath, Failure> {
     let arn = arn.filter(|it| !it.is_empty()).ok_or_else(|| Failure::missing("SourceArn"))?;
     let path = QueuePath::of_arn(&arn).ok_or_else(no_source)?;
     call.admit(Some(&path))?;
@@ -135,7 +135,7 @@ fn no_source() -> Failure {
 }
 
 async fn destination(
-    call: &Call,
+    call: &Call<'_>,
     source: &QueuePath,
     arn: Option<String>,
 ) -> Result<Option<QueuePath>, Failure> {
@@ -158,7 +158,7 @@ async fn destination(
     Ok(Some(path))
 }
 
-async fn there(call: &Call, path: &QueuePath, gone: fn() -> Failure) -> Result<(), Failure> {
+async fn there(call: &Call<'_>, path: &QueuePath, gone: fn() -> Failure) -> Result<(), Failure> {
     match call.service().queues().get(path).await {
         Ok(_) => Ok(()),
         Err(failure) if failure.code == Code::QueueDoesNotExist => Err(gone()),

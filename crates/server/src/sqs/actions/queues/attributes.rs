@@ -12,7 +12,7 @@ use crate::sqs::shapes::{
 use crate::sqs::wire::{Answer, Request};
 
 pub(in crate::sqs::actions) async fn get(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let GetQueueAttributesRequest { queue_url, attribute_names } = request.parse()?;
@@ -59,7 +59,7 @@ const fn count(counter: Counter, stats: &QueueStats) -> u64 {
 }
 
 pub(in crate::sqs::actions) async fn set(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let SetQueueAttributesRequest { queue_url, attributes } = request.parse()?;

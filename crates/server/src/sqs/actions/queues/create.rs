@@ -16,7 +16,7 @@ use crate::sqs::wire::{Answer, Request};
 const TRIES: usize = 8;
 
 pub(in crate::sqs::actions) async fn create(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let CreateQueueRequest { queue_name, attributes, tags } = request.parse()?;
@@ -38,7 +38,7 @@ pub(in crate::sqs::actions) async fn create(
     Err(Code::ServiceUnavailable.because("The queue is made and deleted by others; try again."))
 }
 
-fn path(call: &Call, name: &str, given: &Pairs) -> Result<QueuePath, Failure> {
+fn path(call: &Call<'_>, name: &str, given: &Pairs) -> Result<QueuePath, Failure> {
     let is_fifo = given.get("FifoQueue").is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let path = call.namespace.queue(name).filter(|path| path.is_fifo() == is_fifo);
     path.ok_or_else(|| {
@@ -57,7 +57,7 @@ fn path(call: &Call, name: &str, given: &Pairs) -> Result<QueuePath, Failure> {
     })
 }
 
-async fn existing(call: &Call, path: &QueuePath) -> Result<Option<Attributes>, Failure> {
+async fn existing(call: &Call<'_>, path: &QueuePath) -> Result<Option<Attributes>, Failure> {
     let (queues, own) = (call.service().queues(), &call.service().options().own);
     match queues.read(path, &path.in_broker(own)?).await {
         Ok(queue) => Ok(Some(queue.attributes.clone())),

@@ -13,7 +13,7 @@ use crate::sqs::wire::{Answer, Request};
 const TRIES: usize = 8;
 
 pub(in crate::sqs::actions) async fn delete(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let DeleteQueueRequest { queue_url } = request.parse()?;
@@ -55,7 +55,7 @@ async fn unlink_sources(service: &Service, path: &QueuePath) -> Result<(), Failu
 }
 
 pub(in crate::sqs::actions) async fn purge(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let PurgeQueueRequest { queue_url } = request.parse()?;

@@ -14,7 +14,7 @@ use crate::sqs::shapes::{
 use crate::sqs::wire::{Answer, Request};
 
 pub(in crate::sqs::actions) async fn list(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let ListQueuesRequest { queue_name_prefix, next_token, max_results } = request.parse()?;
@@ -30,7 +30,7 @@ pub(in crate::sqs::actions) async fn list(
 }
 
 pub(in crate::sqs::actions) async fn sources(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let ListDeadLetterSourceQueuesRequest { queue_url, next_token, max_results } =
@@ -44,7 +44,7 @@ pub(in crate::sqs::actions) async fn sources(
 }
 
 pub(in crate::sqs::actions) async fn url(
-    call: &Call,
+    call: &Call<'_>,
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let GetQueueUrlRequest { queue_name, queue_owner_aws_account_id } = request.parse()?;
@@ -68,7 +68,7 @@ struct Page {
 }
 
 impl Page {
-    fn urls(&self, call: &Call) -> Vec<String> {
+    fn urls(&self, call: &Call<'_>) -> Vec<String> {
         self.queues.iter().map(|path| call.url(path)).collect()
     }
 }
