@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use super::account::{Namespace, QueuePath};
 use super::action::Action;
 use super::actions;
-use super::errors::Failure;
+use super::errors::{Code, Failure};
 use super::limits::MESSAGE_BYTES_MAX;
 use super::queues::{Queue, Queues};
 use super::wire::{self, Answer, Asked, Request};
-use crate::auth::{Anybody, Gate, Identity};
+use crate::auth::{Anybody, Gate, Identity, SignedFor, policy};
 
 /// How the protocol is served.
 #[derive(Clone, Debug)]
@@ -114,17 +114,19 @@ impl Service {
     /// what a receive has taken in nobody's hands until its lease ends.
     pub async fn answer(&self, parts: &Parts, body: Bytes, scheme: &str) -> http::Response<Bytes> {
         let request_id = wire::request_id();
+        let identity = match self.inner.options.gate.identify(parts, &body, self.now()) {
+            Ok(identity) => identity,
+            Err(failure) => return wire::error(wire::form(parts), &failure, &request_id),
+        };
         match wire::read(parts, &body) {
             Ok(Asked::Action(request)) => {
                 let form = request.form();
-                let done = self.perform(parts, &body, &request, scheme).await;
+                let done = self.perform(parts, identity, &request, scheme).await;
                 wire::answer(form, request.action, done, &request_id)
             }
             Ok(Asked::CallerIdentity) => {
-                let identity = self.inner.options.gate.identify(parts, &body);
-                let account =
-                    identity.map(|it| Namespace::of(&it, &self.inner.options.own).account);
-                wire::caller_identity(account, &request_id)
+                let account = Namespace::of(&identity, &self.inner.options.own).account;
+                wire::caller_identity(&account, &request_id)
             }
             Ok(Asked::Nothing) => wire::nothing(&request_id),
             Err((form, failure)) => wire::error(form, &failure, &request_id),
@@ -134,11 +136,14 @@ impl Service {
     async fn perform(
         &self,
         parts: &Parts,
-        body: &Bytes,
+        identity: Identity,
         request: &Request<'_>,
         scheme: &str,
     ) -> Result<Answer, Failure> {
-        let identity = self.inner.options.gate.identify(parts, body)?;
+        if identity.service == Some(SignedFor::Sts) {
+            let why = "Credential should be scoped to correct service: 'sqs'.";
+            return Err(Code::SignatureDoesNotMatch.because(why));
+        }
         let namespace = Namespace::of(&identity, &self.inner.options.own);
         let (service, action) = (self, request.action);
         let call = Call { service, action, identity, namespace, parts, scheme };
@@ -185,13 +190,18 @@ impl Call<'_> {
     pub(crate) fn path(&self, url: Option<&str>) -> Result<QueuePath, Failure> {
         let url = url.filter(|url| !url.is_empty()).ok_or_else(|| Failure::missing("QueueUrl"))?;
         let path = self.namespace.queue_at(url)?;
-        self.admit(Some(&path))?;
+        self.admit(&path)?;
         Ok(path)
     }
 
-    /// Whether they may.
-    pub(crate) fn admit(&self, path: Option<&QueuePath>) -> Result<(), Failure> {
-        self.service.options().gate.admit(&self.identity, self.action.name(), path)
+    /// Whether they may do what they ask for there.
+    pub(crate) fn admit(&self, path: &QueuePath) -> Result<(), Failure> {
+        policy::admit(&self.identity.access, &self.namespace, self.action, path)
+    }
+
+    /// Whether they may know of the queue.
+    pub(crate) fn sees(&self, path: &QueuePath) -> bool {
+        policy::sees(&self.identity.access, &self.namespace, path)
     }
 
     /// The queue at an address.
