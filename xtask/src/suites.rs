@@ -42,10 +42,11 @@ pub(crate) enum Suite {
     Postgres,
     Teeth,
     Damage,
+    Sigv4,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Memory,
         Self::Engine,
         Self::Log,
@@ -55,6 +56,7 @@ impl Suite {
         Self::Postgres,
         Self::Teeth,
         Self::Damage,
+        Self::Sigv4,
     ];
 
     /// Its package and its test.
@@ -69,6 +71,7 @@ impl Suite {
             Self::Postgres => ("tidegate-postgres", "conformance"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
             Self::Damage => ("tidegate-engine", "damage"),
+            Self::Sigv4 => ("tidegate-server", "sigv4"),
         }
     }
 }
@@ -93,6 +96,22 @@ pub(crate) fn damage(args: &DamageArgs) -> Counts {
     let (package, test) = Suite::Damage.target();
     let every = args.every.to_string();
     cargo::test(&["--release", "--package", package, "--test", test, "--", "--every", &every])
+}
+
+/// How `sigv4` is run.
+#[derive(Debug, Args)]
+pub(crate) struct Sigv4Args {
+    /// How often a field is changed at random, beside every bit of every request
+    #[arg(long, default_value_t = 1_000_000)]
+    mutations: usize,
+}
+
+/// Changes signed requests in every way, with optimisations, and measures what verifying one takes.
+pub(crate) fn sigv4(args: &Sigv4Args) -> Counts {
+    let (package, test) = Suite::Sigv4.target();
+    let mutations = args.mutations.to_string();
+    let arguments = ["--", "--mutations", &mutations, "--cost"];
+    cargo::test(&[&["--release", "--package", package, "--test", test], &arguments[..]].concat())
 }
 
 /// Runs the suite on one broker.

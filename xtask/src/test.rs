@@ -49,6 +49,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         suite("conformance: redis", 2.0, Suite::Redis),
         suite("conformance: postgres", 2.0, Suite::Postgres),
         suite("damage", 2.0, Suite::Damage),
+        suite("sigv4", 2.0, Suite::Sigv4),
     ];
     if !args.quick {
         stages.extend([

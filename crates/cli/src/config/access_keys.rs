@@ -76,7 +76,7 @@ mod tests {
   rights:
     - queues: "mail*"
       actions: [send, receive]
-- {id: "111122223333", secret: hunter2-hunter2-hunter2, rights: []}
+- {id: "111122223333", secret: hunter2-hunter2-hunter3, rights: []}
 "#;
 
     /// What is wrong with the file, with its help.
@@ -121,6 +121,8 @@ mod tests {
         refuses("mailer", "mail/er", &["keys.yaml:2:3", "1 to 128"]);
         refuses("\"111122223333\"", "mailer", &["keys.yaml:7:3", "\"mailer\" already"]);
         refuses("\"111122223333\"", "111122223333", &["`id` is not a text; put it in quotes"]);
+        let same = ["keys.yaml:7:3", "has the secret of \"mailer\""];
+        refuses("hunter2-hunter3", "hunter2-hunter2", &same);
         refuses("[send,", "[sent,", &["keys.yaml:6:17", "did you mean `send`?"]);
     }
 

@@ -211,6 +211,11 @@ fn signs_what_matters(parts: &Parts, signed_headers: &str) -> Result<(), Failure
     if parts.headers.contains_key(TOKEN) {
         return Err(has_token());
     }
+    // WHY: an address in full says the host too, which comes before the header's.
+    let host = parts.headers.get(HOST).map(http::HeaderValue::as_bytes);
+    if parts.uri.authority().is_some_and(|authority| Some(authority.as_str().as_bytes()) != host) {
+        return Err(incomplete("The address and 'Host' are of different hosts."));
+    }
     for name in parts.headers.keys().map(http::HeaderName::as_str) {
         let is_amz = name.starts_with(AMZ);
         if is_amz && !is_signed(name) {

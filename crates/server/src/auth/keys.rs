@@ -83,7 +83,8 @@ impl Keys {
     /// Adds a key. `id` is what requests and errors call it: 1 to 128 letters, digits, `_`, `-` and `.`.
     /// One of twelve digits is also the account whose queues are meant; others mean the server's own.
     /// `rights` are about the queues of that account, by their names in the protocol. The error says
-    /// what is wrong: such an id, one that is there already, or more than [`KEYS_MAX`].
+    /// what is wrong: such an id, one that is there already, a secret that is there already, or more than
+    /// [`KEYS_MAX`].
     pub fn add(&mut self, id: &str, secret: Secret, rights: Vec<Right>) -> Result<(), String> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         if !(1..=128).contains(&id.len()) || !id.bytes().all(allowed) {
@@ -98,6 +99,10 @@ impl Keys {
             return Err(format!(
                 "there is an access key {id:?} already; give each an id of its own"
             ));
+        }
+        // WHY: an id is not part of what is signed in a header, so one could stand for the other.
+        if let Some((other, _)) = self.keys.iter().find(|(_, key)| key.secret.0 == secret.0) {
+            return Err(format!("{id:?} has the secret of {other:?}; give each one of its own"));
         }
         self.keys.insert(id.to_owned(), Key { secret, access: Access::of(id, rights) });
         Ok(())

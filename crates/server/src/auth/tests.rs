@@ -17,6 +17,7 @@ use crate::sqs::{Code, Failure};
 
 const ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+const OTHER: &str = "another+secret/of+its/own+with+40+letters";
 const DATE: &str = "20261128T140000Z";
 const TARGET: &str = "AmazonSQS.SendMessage";
 
@@ -37,8 +38,8 @@ fn keys() -> Keys {
     let right = |action| Right { queues: Pattern::new("mail*").unwrap(), actions: vec![action] };
     keys.add(ID, Secret::new(SECRET).unwrap(), vec![right(Action::Send)]).unwrap();
     let rights = vec![right(Action::Receive)];
-    keys.add("111122223333", Secret::new(SECRET).unwrap(), rights).unwrap();
-    keys.add("other", Secret::new("another-secret-of-its-own").unwrap(), Vec::new()).unwrap();
+    keys.add("111122223333", Secret::new(OTHER).unwrap(), rights).unwrap();
+    keys.add("other", Secret::new("a-third-secret-of-its-own").unwrap(), Vec::new()).unwrap();
     keys
 }
 
@@ -141,13 +142,14 @@ fn may(access: &Access, action: Action) -> bool {
 #[test]
 fn what_botocore_signs_is_let_in() {
     let requests = of_botocore();
-    assert_eq!(requests.len(), 11);
+    assert_eq!(requests.len(), 12);
     for signed in requests {
         let identity = signed.at(now()).unwrap_or_else(|why| panic!("{}: {why:?}", signed.name));
-        let is_other = signed.name.contains("another account");
+        let is_other = signed.name.contains("other");
         assert_eq!(identity.account.as_deref(), is_other.then_some("111122223333"));
         let is_sts = signed.name == "sts";
-        let region = if is_other || is_sts { "us-east-1" } else { "eu-west-1" };
+        let region =
+            if signed.name.contains("region") || is_sts { "us-east-1" } else { "eu-west-1" };
         assert_eq!(identity.region.as_deref(), Some(region));
         assert_eq!(identity.service, Some(if is_sts { SignedFor::Sts } else { SignedFor::Sqs }));
         assert!(may(&identity.access, if is_other { Action::Receive } else { Action::Send }));
@@ -260,6 +262,20 @@ fn what_changes_a_requests_meaning_must_be_signed() {
         "'gone' is signed and not there",
     );
     refused(";content-type;host;x-amz-date;x-amz-target", as_is, "'' is signed and not there");
+}
+
+#[test]
+fn an_address_in_full_is_of_the_signed_host() {
+    let at = |uri: &'static str| {
+        let mut signed = one("query send");
+        signed.parts.uri = uri.parse().unwrap();
+        signed
+    };
+    assert!(at("http://127.0.0.1:9324/000000000000/mail").at(now()).is_ok());
+    for other in ["http://elsewhere/000000000000/mail", "http://a@127.0.0.1:9324/000000000000/mail"]
+    {
+        at(other).is_refused(Code::IncompleteSignature, "different hosts");
+    }
 }
 
 #[test]
@@ -385,7 +401,12 @@ fn nothing_shows_a_secret() {
 #[test]
 fn ids_stand_for_one_key_each() {
     let mut keys = keys();
-    let mut add = |id: &str| keys.add(id, Secret::new(SECRET).unwrap(), Vec::new());
+    let same = keys.add("same", Secret::new(SECRET).unwrap(), Vec::new());
+    assert!(same.unwrap_err().contains("\"same\" has the secret of \"AKIDEXAMPLE\""));
+    let mut add = |id: &str| {
+        let secret = Secret::new(&format!("secret-of-its-own-{id}"));
+        keys.add(id, secret.unwrap_or_else(|_| Secret::new(SECRET).unwrap()), Vec::new())
+    };
     assert!(add(ID).unwrap_err().contains("an access key \"AKIDEXAMPLE\" already"));
     for wrong in ["", "a/b", "a b", "a,b", "ü", &"x".repeat(129)] {
         assert!(add(wrong).unwrap_err().contains("1 to 128"), "{wrong}");

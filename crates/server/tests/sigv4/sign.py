@@ -21,6 +21,7 @@ from botocore.credentials import Credentials
 NOW = datetime.datetime(2026, 11, 28, 14, 0, 0, tzinfo=datetime.timezone.utc)
 HOST = "127.0.0.1:9324"
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+KEYS = {KEY: SECRET, "111122223333": "another+secret/of+its/own+with+40+letters"}
 QUEUE = f"http://{HOST}/000000000000/mail"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
@@ -53,12 +54,13 @@ def keep(name, method, url, headers, body):
 
 def client(service, **more):
     session = botocore.session.get_session()
+    key = more.pop("key", KEY)
     return session.create_client(
         service,
         region_name=more.pop("region", "eu-west-1"),
         endpoint_url=f"http://{HOST}",
-        aws_access_key_id=more.pop("key", KEY),
-        aws_secret_access_key=SECRET,
+        aws_access_key_id=key,
+        aws_secret_access_key=KEYS[key],
         config=Config(retries={"max_attempts": 0}, user_agent="botocore"),
     )
 
@@ -109,7 +111,9 @@ def main():
          "&MessageBody=a%20b%2Bc%2F%3D~%C3%A9", {}, "", query())
     target = {"X-Amz-Target": "AmazonSQS.ListQueues", "Content-Type": "application/x-amz-json-1.0"}
     sign("presigned json", "POST", f"http://{HOST}/", target, "", query())
-    print(json.dumps({"now": "20261128T140000Z", "secret": SECRET, "requests": requests},
+    more = {"QueueUrl": QUEUE, "MessageBody": "hello"}
+    call("json send, the other key", "sqs", "send_message", more, key="111122223333")
+    print(json.dumps({"now": "20261128T140000Z", "keys": KEYS, "requests": requests},
                      indent=1, ensure_ascii=False))
 
 
