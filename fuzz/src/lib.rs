@@ -1,7 +1,9 @@
 //! A reader of the log that is written from docs/internals/format.md alone, as slow and as plain as
 //! it can be: what the engine's own reader is compared with. `commands` makes sequences of commands
-//! out of bytes; `clients` is a service and what its clients make of it, `messages` what they say.
+//! out of bytes; `canonical` writes signed requests down; `clients` is a service and what its clients
+//! make of it, `messages` what they say.
 
+pub mod canonical;
 pub mod clients;
 pub mod commands;
 pub mod draw;

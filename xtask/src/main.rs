@@ -70,7 +70,7 @@ enum Command {
     /// what happened; fails if a promise was broken, and names the seed that shows it.
     Simulate(simulate::SimulateArgs),
     /// Runs the fuzz targets: the reader of frames, the open of a log, sequences of commands, clients of
-    /// the service, bytes on a connection
+    /// the service, bytes on a connection, requests that are signed
     ///
     /// Each is compared with another that is written as plainly as can be. Prints how many inputs
     /// each was given; fails at the first finding and prints it.
@@ -91,6 +91,12 @@ enum Command {
     /// how each kind of damage ended; fails if wrong data was served, something was lost silently,
     /// or anything panicked.
     Damage(suites::DamageArgs),
+    /// Changes signed requests for SQS on their way: none may be let in unless it means the same
+    ///
+    /// Every bit of every request, and every field at random: method, path, query, headers, body, and each
+    /// part of the signature. Prints how many were changed, how each was refused, in which harmless
+    /// ways those differ that were let in, and what verifying one takes.
+    Sigv4(suites::Sigv4Args),
     /// Fills a real file system: sends are refused, all else goes on, space that returns is used
     ///
     /// Needs root, e2fsprogs and xfsprogs.
@@ -144,6 +150,7 @@ fn main() -> ExitCode {
         Command::Mutants(args) => mutants::main(&args),
         Command::Crashpoints(args) => crashpoints::main(&args),
         Command::Damage(args) => closed(suites::damage(&args)),
+        Command::Sigv4(args) => closed(suites::sigv4(&args)),
         Command::Fulldisk(args) => fulldisk::main(&args),
         Command::Powercut(args) => powercut::main(&args),
         Command::PowercutSender(args) => powercut::sender(&args),

@@ -1,10 +1,12 @@
 //! `sdks`: what an SDK of AWS is promised, checked by that SDK against a server of its own.
 //!
 //! boto3 as it is today speaks AWS JSON, an older one the Query protocol: both run the checks of
-//! `examples/sqs-python` over the engine, and today's over Redis and PostgreSQL too, where they are.
+//! `examples/sqs-python` over the engine, and today's over Redis and PostgreSQL too, where they are. They run
+//! once more where every request must be signed, with the checks of what is refused then.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
@@ -26,13 +28,23 @@ type Form = (&'static str, &'static str);
 const JSON: Form = ("AWS JSON", "requirements.txt");
 const QUERY: Form = ("Query", "requirements-query.txt");
 /// What is checked over what.
-const RUNS: [(Form, Over); 4] =
-    [(JSON, Over::Engine), (QUERY, Over::Engine), (JSON, Over::Redis), (JSON, Over::Postgres)];
+const RUNS: [(Form, Over); 6] = [
+    (JSON, Over::Engine),
+    (QUERY, Over::Engine),
+    (JSON, Over::Keys),
+    (QUERY, Over::Keys),
+    (JSON, Over::Redis),
+    (JSON, Over::Postgres),
+];
+/// The access keys of the checks.
+const KEYS: &str = "access-keys.yaml";
 
 /// What the server stands on.
 #[derive(Clone, Copy, Debug)]
 enum Over {
     Engine,
+    /// Those who ask must sign.
+    Keys,
     Redis,
     Postgres,
 }
@@ -41,6 +53,7 @@ enum Over {
 #[derive(Debug)]
 enum Stood {
     Engine,
+    Keys,
     Redis(PrivateRedis),
     Postgres(PrivatePostgres),
 }
@@ -85,6 +98,7 @@ pub(crate) fn counted() -> Counts {
 fn stand(over: Over) -> Result<Option<Stood>, Failure> {
     Ok(match over {
         Over::Engine => Some(Stood::Engine),
+        Over::Keys => Some(Stood::Keys),
         Over::Redis => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(PrivateRedis::start())?.map(Stood::Redis)
@@ -97,7 +111,7 @@ impl Stood {
     /// The broker's URL; none is the engine in the server's directory.
     fn url(&self) -> Option<String> {
         match self {
-            Self::Engine => None,
+            Self::Engine | Self::Keys => None,
             Self::Redis(redis) => Some(redis.url()),
             Self::Postgres(postgres) => Some(postgres.url()),
         }
@@ -124,10 +138,20 @@ fn run(command: &mut Command) -> Result<(), Failure> {
 }
 
 fn check(run: &str, target: &Path, stood: &Stood) -> Result<Counts, Failure> {
-    let mut server = Server::start(target, stood.url())?;
+    let mut server = Server::start(target, stood)?;
     let url = server.url()?;
+    let scripts: &[&str] = match stood {
+        Stood::Keys => &["checks.py", "access.py"],
+        Stood::Engine | Stood::Redis(_) | Stood::Postgres(_) => &["checks.py"],
+    };
+    let mut ran = scripts.iter().map(|script| script_of(run, target, script, &url));
+    ran.try_fold(Counts::default(), |counts, ran| Ok(counts.plus(ran?)))
+}
+
+/// Runs a script, whose lines tell what became of each check.
+fn script_of(run: &str, target: &Path, script: &str, url: &str) -> Result<Counts, Failure> {
     let mut python = Command::new(target.join(".venv/bin/python"));
-    python.arg(source().join("checks.py")).arg(&url).current_dir(target).stdout(Stdio::piped());
+    python.arg(source().join(script)).arg(url).current_dir(target).stdout(Stdio::piped());
     let mut checks = python.spawn()?;
     let output = checks.stdout.take().ok_or("no output of the checks")?;
     let mut counts = Counts::default();
@@ -158,7 +182,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(target: &Path, broker: Option<String>) -> Result<Self, Failure> {
+    fn start(target: &Path, stood: &Stood) -> Result<Self, Failure> {
         let dir = target.join("server");
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
@@ -167,10 +191,15 @@ impl Server {
         let mut command = Command::new(root().join("target/debug/tidegate"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--sqs", "127.0.0.1:0"]);
         command.args(["--ready-file", "ready.json"]);
+        if matches!(stood, Stood::Keys) {
+            fs::copy(source().join(KEYS), dir.join(KEYS))?;
+            fs::set_permissions(dir.join(KEYS), fs::Permissions::from_mode(0o600))?;
+            command.args(["--access-keys", KEYS]);
+        }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
-        command.envs(broker.map(|url| ("TIDEGATE_BROKER", url)));
+        command.envs(stood.url().map(|url| ("TIDEGATE_BROKER", url)));
         let log = fs::File::create(dir.join("server.log"))?;
         command.current_dir(&dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(Self { child: command.spawn()?, dir })

@@ -44,10 +44,11 @@ pub(crate) enum Suite {
     PgBouncer,
     Teeth,
     Damage,
+    Sigv4,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Memory,
         Self::Engine,
         Self::Log,
@@ -59,6 +60,7 @@ impl Suite {
         Self::PgBouncer,
         Self::Teeth,
         Self::Damage,
+        Self::Sigv4,
     ];
 
     /// Its package and its test.
@@ -75,6 +77,7 @@ impl Suite {
             Self::PgBouncer => ("tidegate-postgres", "pgbouncer"),
             Self::Teeth => ("tidegate-conformance", "teeth"),
             Self::Damage => ("tidegate-engine", "damage"),
+            Self::Sigv4 => ("tidegate-server", "sigv4"),
         }
     }
 }
@@ -99,6 +102,22 @@ pub(crate) fn damage(args: &DamageArgs) -> Counts {
     let (package, test) = Suite::Damage.target();
     let every = args.every.to_string();
     cargo::test(&["--release", "--package", package, "--test", test, "--", "--every", &every])
+}
+
+/// How `sigv4` is run.
+#[derive(Debug, Args)]
+pub(crate) struct Sigv4Args {
+    /// How often a field is changed at random, beside every bit of every request
+    #[arg(long, default_value_t = 1_000_000)]
+    mutations: usize,
+}
+
+/// Changes signed requests in every way, with optimisations, and measures what verifying one takes.
+pub(crate) fn sigv4(args: &Sigv4Args) -> Counts {
+    let (package, test) = Suite::Sigv4.target();
+    let mutations = args.mutations.to_string();
+    let arguments = ["--", "--mutations", &mutations, "--cost"];
+    cargo::test(&[&["--release", "--package", package, "--test", test], &arguments[..]].concat())
 }
 
 /// Runs the suite on one broker.

@@ -51,6 +51,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         suite("conformance: postgres", 2.0, Suite::Postgres),
         suite("conformance: pgbouncer", 2.0, Suite::PgBouncer),
         suite("damage", 2.0, Suite::Damage),
+        suite("sigv4", 2.0, Suite::Sigv4),
     ];
     if !args.quick {
         stages.extend([

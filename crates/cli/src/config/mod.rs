@@ -1,5 +1,6 @@
 //! The configuration: environment over file over default, every value with the place it was set.
 
+pub(crate) mod access_keys;
 mod blocks;
 mod environment;
 mod keys;

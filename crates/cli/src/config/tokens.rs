@@ -42,10 +42,8 @@ impl File<'_> {
             self.fields(entry, "a token", ["name", "sha256", "secret", "rights"])?;
         let name = self.text(self.needed(name, at, "a token", "name")?, "name")?;
         let digest = self.digest(at, sha256, secret)?;
-        let rights = self.needed(rights, at, "a token", "rights")?;
-        let rights = self.list(rights, "`rights` is a list; begin each with `- queues:`")?;
-        let rights: Result<_, _> = rights.into_iter().map(|right| self.right(right)).collect();
-        tokens.add(&name, digest, rights?).map_err(|why| self.problem(at, why))
+        let rights = self.rights(self.needed(rights, at, "a token", "rights")?)?;
+        tokens.add(&name, digest, rights).map_err(|why| self.problem(at, why))
     }
 
     fn digest(
@@ -66,6 +64,11 @@ impl File<'_> {
         let text = self.text(node, key)?;
         let digest = if key == "secret" { Digest::of(&text) } else { Digest::from_hex(&text) };
         digest.map_err(|why| self.problem(at, format!("`{key}`: {why}")))
+    }
+
+    pub(super) fn rights(&self, node: Node) -> Result<Vec<Right>, Problem> {
+        let rights = self.list(node, "`rights` is a list; begin each with `- queues:`")?;
+        rights.into_iter().map(|right| self.right(right)).collect()
     }
 
     fn right(&self, entry: Node) -> Result<Right, Problem> {
@@ -91,7 +94,7 @@ impl File<'_> {
     }
 
     /// The values of a map's keys, of which there are these and no others.
-    fn fields<const N: usize>(
+    pub(super) fn fields<const N: usize>(
         &self,
         node: Node,
         what: &str,
@@ -114,7 +117,7 @@ impl File<'_> {
         Ok(values)
     }
 
-    fn needed(
+    pub(super) fn needed(
         &self,
         value: Option<Node>,
         at: Location,
@@ -124,14 +127,14 @@ impl File<'_> {
         value.ok_or_else(|| self.problem(at, format!("{what} needs `{key}`")))
     }
 
-    fn list(&self, node: Node, otherwise: &str) -> Result<Vec<Node>, Problem> {
+    pub(super) fn list(&self, node: Node, otherwise: &str) -> Result<Vec<Node>, Problem> {
         match node.tree {
             Tree::List(parts) => Ok(parts),
             Tree::Leaf(_) | Tree::Map(_) => Err(self.problem(node.at, otherwise.to_owned())),
         }
     }
 
-    fn text(&self, node: Node, key: &str) -> Result<String, Problem> {
+    pub(super) fn text(&self, node: Node, key: &str) -> Result<String, Problem> {
         match node.tree {
             Tree::Leaf(Value::Text(text)) => Ok(text),
             _ => Err(self.problem(node.at, format!("`{key}` is not a text; put it in quotes"))),

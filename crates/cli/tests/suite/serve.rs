@@ -180,6 +180,39 @@ fn sqs_that_others_reach_is_refused_and_can_be_left_out() {
 }
 
 #[test]
+fn access_keys_let_in_who_signs_and_nobody_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let shell = Shell::new();
+    let made = shell.json(&["serve", "access-key", "mailer"]);
+    let secret = made["secret"].as_str().unwrap();
+    assert_eq!(secret.len(), 40);
+    shell.write("keys.yaml", made["entry"].as_str().unwrap());
+    let mode = |mode| {
+        let path = shell.path().join("keys.yaml");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    let keys = ["serve", "--listen", "127.0.0.1:0", "--access-keys", "keys.yaml"];
+    shell.run(&keys).fails(2, &["others on this machine can read", "chmod 600 keys.yaml"]);
+    mode(0o600);
+    // What others reach needs no --insecure then.
+    let far = ["--sqs", "0.0.0.0:0", "--access-keys", "keys.yaml", "--ready-file", "ready.json"];
+    let mut command = vec!["serve", "--listen", "127.0.0.1:0"];
+    command.extend(far);
+    let mut server = Serving::start(shell.command(&command));
+    let told = ready(&shell);
+    assert_eq!(told["access_keys"], 1);
+    assert!(server.next_on_stderr().contains("warning: messages can be read on their way"));
+    let address = told["sqs"][0]["address"].as_str().unwrap().replace("0.0.0.0", "127.0.0.1");
+    let asked = sqs(&address, "Action=ListQueues");
+    assert!(asked.starts_with("HTTP/1.1 403 "), "{asked}");
+    assert!(asked.contains("<Code>MissingAuthenticationToken</Code>"), "{asked}");
+    server.signal("TERM");
+    let ended = server.end().ok();
+    assert!(!format!("{ended:?}").contains(secret), "{ended:?}");
+}
+
+#[test]
 fn several_addresses_and_json() {
     let shell = Shell::new();
     let mut server = serving(&shell, &["--listen", "[::1]:0", "--broker", "memory:", "--json"]);

@@ -43,7 +43,7 @@ impl Default for Namespace {
 impl Namespace {
     /// Whose queues a request means.
     pub(crate) fn of(identity: &Identity, own: &Self) -> Self {
-        let Identity { access_key: _, account, region } = identity;
+        let Identity { access_key: _, account, region, service: _, access: _ } = identity;
         Self {
             account: account.clone().unwrap_or_else(|| own.account.clone()),
             region: region.clone().unwrap_or_else(|| own.region.clone()),

@@ -4,7 +4,12 @@ macro_rules! actions {
     ($($name:ident,)*) => {
         /// Everything that can be asked.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub(crate) enum Action { $($name,)* }
+        pub enum Action {
+            $(
+                #[doc = concat!("`", stringify!($name), "`.")]
+                $name,
+            )*
+        }
 
         impl Action {
             #[cfg(test)]
@@ -17,7 +22,8 @@ macro_rules! actions {
                 }
             }
 
-            pub(crate) const fn name(self) -> &'static str {
+            /// Its name in the protocol.
+            pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
         }

@@ -110,6 +110,14 @@ codes! {
     Serialization: coral "SerializationException", "MalformedInput", 400;
     /// The body is longer than any.
     RequestTooLong: coral "RequestEntityTooLargeException", "RequestEntityTooLarge", 413;
+    /// The request is not signed at all.
+    MissingAuthenticationToken: coral "MissingAuthenticationTokenException", "MissingAuthenticationToken", 403;
+    /// How the request is signed cannot be read, or leaves out what must be signed.
+    IncompleteSignature: coral "IncompleteSignatureException", "IncompleteSignature", 400;
+    /// There is no such access key.
+    InvalidClientTokenId: coral "UnrecognizedClientException", "InvalidClientTokenId", 403;
+    /// The signature is another one, or of another time or service.
+    SignatureDoesNotMatch: coral "InvalidSignatureException", "SignatureDoesNotMatch", 403;
     /// They may not do this.
     AccessDenied: coral "AccessDeniedException", "AccessDenied", 403;
     /// The broker cannot be reached, or the server ends. Try again.

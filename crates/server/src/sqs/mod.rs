@@ -23,7 +23,9 @@ mod service;
 mod shapes;
 mod wire;
 
+pub(crate) use account::is_account;
 pub use account::{Namespace, QueuePath};
+pub use action::Action;
 pub use errors::{Code, Failure};
 pub use limits::MESSAGE_BYTES_MAX;
 pub use service::{Options, Service};

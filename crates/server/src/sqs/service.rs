@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use super::account::{Namespace, QueuePath};
 use super::action::Action;
 use super::actions;
-use super::errors::Failure;
+use super::errors::{Code, Failure};
 use super::limits::MESSAGE_BYTES_MAX;
 use super::queues::{Queue, Queues};
 use super::wire::{self, Answer, Asked, Request};
-use crate::auth::{Anybody, Gate, Identity};
+use crate::auth::{Anybody, Gate, Identity, SignedFor, policy};
 
 /// How often moves are looked for that nobody goes on with.
 const RESUME_EVERY: Duration = Duration::from_secs(60);
@@ -125,26 +125,23 @@ impl Service {
     /// what a receive has taken in nobody's hands until its lease ends.
     pub async fn answer(&self, parts: Parts, body: Bytes, scheme: &str) -> http::Response<Bytes> {
         let request_id = wire::request_id();
-        let gate = &self.inner.options.gate;
+        let identity = match self.inner.options.gate.identify(&parts, &body, self.now()) {
+            Ok(identity) => identity,
+            Err(failure) => return wire::error(wire::form(&parts), &failure, &request_id),
+        };
         match wire::read(&parts, &body) {
             Ok(Asked::Action(request)) => {
-                let identity = gate.identify(&parts, &body);
                 let origin = wire::origin(&parts, scheme);
                 let (action, form) = (request.action, request.form());
                 // WHY: what waits holds no more than it needs. Head and body are parts of what the connection
                 // reads into, which is larger.
                 drop(parts);
-                let done = match identity {
-                    Ok(identity) => self.perform(identity, origin, &request).await,
-                    Err(failure) => Err(failure),
-                };
+                let done = self.perform(identity, origin, &request).await;
                 wire::answer(form, action, done, &request_id)
             }
             Ok(Asked::CallerIdentity) => {
-                let identity = gate.identify(&parts, &body);
-                let account =
-                    identity.map(|it| Namespace::of(&it, &self.inner.options.own).account);
-                wire::caller_identity(account, &request_id)
+                let account = Namespace::of(&identity, &self.inner.options.own).account;
+                wire::caller_identity(&account, &request_id)
             }
             Ok(Asked::Nothing) => wire::nothing(&request_id),
             Err((form, failure)) => wire::error(form, &failure, &request_id),
@@ -157,6 +154,10 @@ impl Service {
         origin: String,
         request: &Request<'_>,
     ) -> Result<Answer, Failure> {
+        if identity.service == Some(SignedFor::Sts) {
+            let why = "Credential should be scoped to correct service: 'sqs'.";
+            return Err(Code::SignatureDoesNotMatch.because(why));
+        }
         let namespace = Namespace::of(&identity, &self.inner.options.own);
         let (service, action) = (self, request.action);
         actions::perform(&Call { service, action, identity, namespace, origin }, request).await
@@ -202,13 +203,18 @@ impl Call<'_> {
     pub(crate) fn path(&self, url: Option<&str>) -> Result<QueuePath, Failure> {
         let url = url.filter(|url| !url.is_empty()).ok_or_else(|| Failure::missing("QueueUrl"))?;
         let path = self.namespace.queue_at(url)?;
-        self.admit(Some(&path))?;
+        self.admit(&path)?;
         Ok(path)
     }
 
-    /// Whether they may.
-    pub(crate) fn admit(&self, path: Option<&QueuePath>) -> Result<(), Failure> {
-        self.service.options().gate.admit(&self.identity, self.action.name(), path)
+    /// Whether they may do what they ask for there.
+    pub(crate) fn admit(&self, path: &QueuePath) -> Result<(), Failure> {
+        policy::admit(&self.identity.access, &self.namespace, self.action, path)
+    }
+
+    /// Whether they may know of the queue.
+    pub(crate) fn sees(&self, path: &QueuePath) -> bool {
+        policy::sees(&self.identity.access, &self.namespace, path)
     }
 
     /// The queue at an address.

@@ -95,6 +95,11 @@ impl Answer {
     pub(crate) const NOTHING: Self = Self(None);
 }
 
+/// The form that a request is in.
+pub(crate) fn form(parts: &Parts) -> Form {
+    if parts.headers.contains_key(TARGET) { Form::Json } else { Form::Query }
+}
+
 /// Reads which action is asked for. The error is told in the form that comes with it.
 pub(crate) fn read<'a>(parts: &Parts, body: &'a Bytes) -> Result<Asked<'a>, (Form, Failure)> {
     match parts.headers.get(TARGET) {
@@ -200,17 +205,9 @@ pub(crate) fn nothing(request_id: &str) -> Response<Bytes> {
 }
 
 /// Who asks.
-pub(crate) fn caller_identity(
-    account: Result<String, Failure>,
-    request_id: &str,
-) -> Response<Bytes> {
-    match account {
-        Ok(account) => {
-            let body = query::caller_identity(&account, request_id).into_bytes();
-            response(StatusCode::OK, XML, body, request_id)
-        }
-        Err(failure) => error(Form::Query, &failure, request_id),
-    }
+pub(crate) fn caller_identity(account: &str, request_id: &str) -> Response<Bytes> {
+    let body = query::caller_identity(account, request_id).into_bytes();
+    response(StatusCode::OK, XML, body, request_id)
 }
 
 fn response(

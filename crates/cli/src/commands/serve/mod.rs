@@ -1,5 +1,6 @@
 //! `tidegate serve`: the queues, for other programs and machines.
 
+mod access_key;
 mod notify;
 mod ready;
 mod signals;
@@ -33,7 +34,9 @@ use signals::Signals;
 ///
 /// Without access tokens everybody who can connect may do everything, so then only addresses of this
 /// machine are listened on. With --tokens every call over gRPC needs one, and may do what the file says.
-/// `tidegate serve token NAME` makes one. SQS takes any credentials. Without TLS, tokens and tasks can be read on their way.
+/// `tidegate serve token NAME` makes one. With --access-keys every request for SQS must be signed with one,
+/// else SQS takes any credentials; `tidegate serve access-key NAME` makes one. Without TLS, tokens and
+/// tasks can be read on their way.
 ///
 /// SIGTERM or Ctrl-C ends it gracefully: clients are told, nothing new begins, and what has begun has
 /// as long as graceful_shutdown_timeout says (30s). A second signal ends the wait. What was
@@ -47,6 +50,8 @@ use signals::Signals;
     rights:
       - queues: \"mail.*\"         `*` stands for any characters
         actions: [send, receive, inspect, administer]
+
+The file of --access-keys is as that one, with `id:` and `secret:`, and only its owner can read it.
 
 Health is asked for without a token, as grpc.health.v1.Health. Under systemd, Type=notify works.
 
@@ -83,6 +88,7 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Subcommand)]
 enum ServeCommand {
+    AccessKey(access_key::AccessKey),
     Token(token::Token),
 }
 
@@ -94,8 +100,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 pub(crate) async fn run(app: &App, args: Serve) -> Result<(), Failure> {
     let Serve { command, listen, sqs, tokens: file, tls_cert, tls_key, insecure, ready_file } =
         args;
-    if let Some(ServeCommand::Token(args)) = command {
-        return token::run(app, &args);
+    match command {
+        Some(ServeCommand::AccessKey(args)) => return access_key::run(app, &args),
+        Some(ServeCommand::Token(args)) => return token::run(app, &args),
+        None => {}
     }
     let settings = app.settings()?;
     let tokens = file.map(|file| tokens::load(&file)).transpose()?.map(Arc::new);
@@ -155,7 +163,7 @@ async fn serve(
     signals: &mut Signals,
 ) -> Result<End, Failure> {
     let server = Server::new(broker.clone(), Options::default());
-    let mut account = Account::of(broker, &ports.native);
+    let mut account = Account::of(broker, &ports.native, ports.sqs.access_keys);
     let sqs = ports.sqs.open(broker)?;
     for port in ports.native {
         let is_encrypted = port.tls.is_some();
@@ -196,6 +204,8 @@ struct Account {
     tls: bool,
     /// How many there are; none is everybody.
     tokens: Option<usize>,
+    /// How many of SQS there are; none is everybody.
+    access_keys: Option<usize>,
     pid: u32,
 }
 
@@ -206,7 +216,7 @@ struct Place {
 }
 
 impl Account {
-    fn of(broker: &Broker, ports: &[Tcp]) -> Self {
+    fn of(broker: &Broker, ports: &[Tcp], access_keys: Option<usize>) -> Self {
         let tokens = ports.iter().find_map(|port| port.tokens.as_ref());
         Self {
             serving: broker.label().to_owned(),
@@ -214,6 +224,7 @@ impl Account {
             sqs: Vec::new(),
             tls: ports.iter().any(|port| port.tls.is_some()),
             tokens: tokens.map(|tokens| tokens.len()),
+            access_keys,
             pid: std::process::id(),
         }
     }
@@ -221,18 +232,22 @@ impl Account {
     /// Tells what others could make use of.
     fn warn(&self) {
         let is_far = |place: &&Place| !place.address.ip().to_canonical().is_loopback();
-        for Place { address, .. } in self.sqs.iter().filter(is_far) {
-            eprintln!("warning: everybody who can connect to {address} may do everything");
-        }
-        for Place { address, .. } in self.listen.iter().filter(is_far) {
-            if self.tokens.is_none() {
+        let warn = |place: &Place, is_guarded: bool, what: &str| {
+            let address = place.address;
+            if !is_guarded {
                 eprintln!("warning: everybody who can connect to {address} may do everything");
             } else if !self.tls {
                 eprintln!(
-                    "warning: tokens and tasks can be read on their way to {address}; add \
-                     --tls-cert and --tls-key"
+                    "warning: {what} can be read on their way to {address}; add --tls-cert and \
+                     --tls-key"
                 );
             }
+        };
+        for place in self.sqs.iter().filter(is_far) {
+            warn(place, self.access_keys.is_some(), "messages");
+        }
+        for place in self.listen.iter().filter(is_far) {
+            warn(place, self.tokens.is_some(), "tokens and tasks");
         }
     }
 }
@@ -254,7 +269,12 @@ impl fmt::Display for Account {
             return Ok(());
         }
         let sqs = self.sqs.iter().map(|place| place.url.clone()).collect::<Vec<_>>().join(", ");
-        write!(f, "\nSQS on {sqs}, any credentials are accepted")
+        write!(f, "\nSQS on {sqs}, ")?;
+        match self.access_keys {
+            None => f.write_str("any credentials are accepted"),
+            Some(1) => f.write_str("with 1 access key"),
+            Some(many) => write!(f, "with {many} access keys"),
+        }
     }
 }
 

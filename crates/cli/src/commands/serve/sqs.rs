@@ -1,15 +1,19 @@
 //! The protocol of Amazon SQS beside our own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tidegate::Broker;
 use tidegate_remote::listen::Tls;
+use tidegate_server::auth::{Anybody, Gate};
 use tidegate_server::sqs::{MESSAGE_BYTES_MAX, Namespace, Options, Service};
 use tidegate_server::{Limits, Listen, Server};
 
 use super::{Place, address};
+use crate::config::access_keys;
 use crate::failure::Failure;
 
 /// How SQS is served.
@@ -21,6 +25,9 @@ pub(super) struct Sqs {
     /// Do not speak SQS
     #[arg(long, conflicts_with = "sqs")]
     no_sqs: bool,
+    /// The access keys that requests for SQS are signed with, a YAML file
+    #[arg(long, value_name = "FILE", conflicts_with = "no_sqs")]
+    access_keys: Option<PathBuf>,
     /// The account of those whose access key is none of 12 digits
     #[arg(long, value_name = "DIGITS", default_value = "000000000000", value_parser = account)]
     account_id: String,
@@ -47,6 +54,8 @@ fn region(text: &str) -> Result<String, String> {
 pub(super) struct Ports {
     listen: Vec<Listen>,
     options: Options,
+    /// How many there are; none is everybody.
+    pub(super) access_keys: Option<usize>,
 }
 
 impl Sqs {
@@ -57,17 +66,21 @@ impl Sqs {
         insecure: bool,
         message_bytes: Option<usize>,
     ) -> Result<Ports, Failure> {
-        let Self { sqs, no_sqs, account_id: account, region, sqs_60s_rules } = self;
+        let Self { sqs, no_sqs, access_keys: file, account_id: account, region, sqs_60s_rules } =
+            self;
         let sqs = if no_sqs { Vec::new() } else { sqs };
         let tls = tls.map(|Tls { certificates, key }| tidegate_server::Tls {
             certificates: certificates.clone(),
             key: key.clone(),
         });
+        let keys = file.map(|file| access_keys::load(&file)).transpose()?;
+        let (access_keys, is_guarded) = (keys.as_ref().map(|keys| keys.len()), keys.is_some());
         let listen = sqs.into_iter().map(|address| {
-            let listen = Listen { tls: tls.clone(), insecure, ..Listen::open(address) };
+            let listen = Listen { address, tls: tls.clone(), is_guarded, insecure };
             listen.check().map(|()| listen).map_err(|error| {
                 Failure::from(error).with_help(
-                    "--insecure lets everybody in; --no-sqs leaves it to the protocol that has tokens",
+                    "add --access-keys FILE (`tidegate serve access-key NAME` makes one); --insecure lets \
+                     everybody in; --no-sqs leaves SQS out",
                 )
             })
         });
@@ -76,16 +89,16 @@ impl Sqs {
             own: Namespace { account, region },
             message_bytes_max: message_bytes.unwrap_or(MESSAGE_BYTES_MAX).min(MESSAGE_BYTES_MAX),
             sixty_second_rules: sqs_60s_rules,
-            ..Options::default()
+            gate: keys.map_or_else(|| Arc::new(Anybody) as Arc<dyn Gate>, |keys| Arc::new(keys)),
         };
-        Ok(Ports { listen, options })
+        Ok(Ports { listen, options, access_keys })
     }
 }
 
 impl Ports {
     /// Refuses a broker that cannot keep what SQS promises.
     pub(super) fn open(self, broker: &Broker) -> Result<Serving, Failure> {
-        let Self { listen, options } = self;
+        let Self { listen, options, access_keys: _ } = self;
         if listen.is_empty() {
             return Ok(Serving { listen, server: None });
         }

@@ -57,7 +57,7 @@ fn entry(name: &str, sha256: &str) -> String {
 }
 
 /// Names that need no care in YAML, JSON and logs.
-fn name(text: &str) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
         return Err("a name has 1 to 64 letters, digits, '_', '-' and '.'".into());

@@ -1,5 +1,6 @@
 //! All cases.
 
+mod access;
 mod attributes;
 mod batches;
 mod dead_letters;
@@ -14,6 +15,7 @@ use crate::Case;
 
 pub(crate) fn all() -> Vec<Case> {
     [
+        access::all(),
         queues::all(),
         attributes::all(),
         messages::all(),

@@ -73,7 +73,7 @@ pub(super) async fn cancel(call: &Call<'_>, request: &Request<'_>) -> Result<Ans
         task_handle.filter(|it| !it.is_empty()).ok_or_else(|| Failure::missing("TaskHandle"))?;
     let wrong = || Failure::value(&given, "TaskHandle", "The task handle is not valid.");
     let (id, source) = read_handle(&given).ok_or_else(wrong)?;
-    call.admit(Some(&source))?;
+    call.admit(&source)?;
     let service = call.service();
     let cancelled = service.queues().update(&source, |attributes| {
         let mut moves: Moves = attributes.moves();
@@ -124,7 +124,7 @@ fn entry(it: Move, source: &QueuePath) -> ListMessageMoveTasksResultEntry {
 async fn source(call: &Call<'_>, arn: Option<String>) -> Result<QueuePath, Failure> {
     let arn = arn.filter(|it| !it.is_empty()).ok_or_else(|| Failure::missing("SourceArn"))?;
     let path = QueuePath::of_arn(&arn).ok_or_else(no_source)?;
-    call.admit(Some(&path))?;
+    call.admit(&path)?;
     there(call, &path, no_source).await?;
     Ok(path)
 }
@@ -145,7 +145,7 @@ async fn destination(
         Code::ResourceNotFound.because(why)
     };
     let path = QueuePath::of_arn(&arn).ok_or_else(gone)?;
-    call.admit(Some(&path))?;
+    call.admit(&path)?;
     there(call, &path, gone).await?;
     if path == *source {
         let why = "Source queue arn and destination queue arn cannot be the same.";

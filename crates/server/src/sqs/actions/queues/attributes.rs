@@ -73,6 +73,7 @@ pub(in crate::sqs::actions) async fn set(
     }
     let values = Attributes::check(&given, queue.hot.is_fifo)?;
     if let Some(policy) = redrive_of(&values)? {
+        call.admit(&policy.target)?;
         check_redrive(call.service(), &path, &policy).await?;
     }
     let now = call.service().now();

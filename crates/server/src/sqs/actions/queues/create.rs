@@ -24,9 +24,12 @@ pub(in crate::sqs::actions) async fn create(
         queue_name.filter(|it| !it.is_empty()).ok_or_else(|| Failure::missing("QueueName"))?;
     let (given, tags) = (attributes.unwrap_or_default(), tags.unwrap_or_default());
     let path = path(call, &name, &given)?;
-    call.admit(Some(&path))?;
+    call.admit(&path)?;
     let values = Attributes::check(&given, path.is_fifo())?;
     tags::check(&tags)?;
+    if let Some(policy) = redrive_of(&values)? {
+        call.admit(&policy.target)?;
+    }
     for _ in 0..TRIES {
         match existing(call, &path).await? {
             Some(attributes) => same(&attributes, &values)?,

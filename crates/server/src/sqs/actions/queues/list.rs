@@ -18,10 +18,10 @@ pub(in crate::sqs::actions) async fn list(
     request: &Request<'_>,
 ) -> Result<Answer, Failure> {
     let ListQueuesRequest { queue_name_prefix, next_token, max_results } = request.parse()?;
-    call.admit(None)?;
     let prefix = queue_name_prefix.unwrap_or_default();
     let is_meant = |path: &QueuePath| {
-        path.namespace == call.namespace && path.name.starts_with(prefix.as_str())
+        let is_theirs = path.namespace == call.namespace && call.sees(path);
+        is_theirs && path.name.starts_with(prefix.as_str())
     };
     let all = call.service().queues().all().await?.into_iter().map(|(path, _)| path);
     let page = page(all.filter(is_meant).collect(), next_token.as_deref(), max_results)?;
@@ -37,7 +37,8 @@ pub(in crate::sqs::actions) async fn sources(
         request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
     let sources = call.service().queues().sources(&queue.path).await?;
-    let sources = sources.into_iter().map(|(path, _)| path).collect();
+    let sources =
+        sources.into_iter().map(|(path, _)| path).filter(|path| call.sees(path)).collect();
     let page = page(sources, next_token.as_deref(), max_results)?;
     let (queue_urls, next_token) = (page.urls(call), page.next_token);
     request.answer(&ListDeadLetterSourceQueuesResult { queue_urls, next_token })
@@ -56,7 +57,7 @@ pub(in crate::sqs::actions) async fn url(
         region: call.namespace.region.clone(),
     };
     let path = namespace.queue(&name).ok_or_else(Failure::no_queue)?;
-    call.admit(Some(&path))?;
+    call.admit(&path)?;
     let queue = call.service().queues().get(&path).await?;
     request.answer(&QueueUrlResult { queue_url: call.url(&queue.path) })
 }

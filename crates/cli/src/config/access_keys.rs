@@ -1,0 +1,157 @@
+//! The file of access keys of the SQS port: a list of ids, secrets and rights.
+//!
+//! What is wrong with it is told by its place alone: no line of the file is shown.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_saphyr::Location;
+use tidegate_server::auth::{Keys, Secret};
+
+use super::node::Node;
+use super::problem::Problem;
+use super::yaml::File;
+
+/// What others than the owner may not do: read it or change it, those of its group change it.
+const TOO_OPEN: u32 = 0o027;
+
+/// Reads the file at `path`. The first thing that is wrong with it is the error.
+pub(crate) fn load(path: &Path) -> Result<Keys, Problem> {
+    let mut text = String::new();
+    let opened = std::fs::File::open(path).and_then(|mut file| {
+        let mode = file.metadata()?.permissions().mode();
+        file.read_to_string(&mut text)?;
+        Ok(mode)
+    });
+    let mode = opened.map_err(|error| Problem::unreadable(path, &error))?;
+    if mode & TOO_OPEN != 0 {
+        let file = File { path, text: "", has_secrets: true };
+        let what = "others on this machine can read or change it, and it has secrets";
+        let problem = file.problem(Location::UNKNOWN, what.to_owned());
+        return Err(problem.with_help(format!("chmod 600 {}", path.display())));
+    }
+    read(path, &text)
+}
+
+fn read(path: &Path, text: &str) -> Result<Keys, Problem> {
+    let file = File { path, text, has_secrets: true };
+    let nobody = |at| {
+        file.problem(at, "there are no access keys in it, so nobody could come in".to_owned())
+            .with_help("`tidegate serve access-key NAME` makes one")
+    };
+    let root = file.root()?.ok_or_else(|| nobody(Location::UNKNOWN))?;
+    let at = root.at;
+    let mut keys = Keys::new();
+    for entry in
+        file.list(root, "the file is not a list of access keys; begin each with `- id:`")?
+    {
+        file.access_key(entry, &mut keys)?;
+    }
+    if keys.is_empty() { Err(nobody(at)) } else { Ok(keys) }
+}
+
+impl File<'_> {
+    fn access_key(&self, entry: Node, keys: &mut Keys) -> Result<(), Problem> {
+        const WHAT: &str = "an access key";
+        let at = entry.at;
+        let [id, secret, rights] = self.fields(entry, WHAT, ["id", "secret", "rights"])?;
+        let id = self.text(self.needed(id, at, WHAT, "id")?, "id")?;
+        let secret = self.needed(secret, at, WHAT, "secret")?;
+        let place = secret.at;
+        let secret = Secret::new(&self.text(secret, "secret")?)
+            .map_err(|why| self.problem(place, format!("`secret`: {why}")))?;
+        let rights = self.rights(self.needed(rights, at, WHAT, "rights")?)?;
+        keys.add(&id, secret, rights).map_err(|why| self.problem(at, why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+- id: mailer
+  secret: hunter2-hunter2-hunter2
+  rights:
+    - queues: "mail*"
+      actions: [send, receive]
+- {id: "111122223333", secret: hunter2-hunter2-hunter3, rights: []}
+"#;
+
+    /// What is wrong with the file, with its help.
+    fn wrong(text: &str) -> String {
+        let problem = read(Path::new("keys.yaml"), text).unwrap_err();
+        let report = format!("{:?}", miette::Report::new(problem));
+        assert!(!report.contains("hunter2"), "{report}");
+        // WHY: as it reads, wherever a line was broken.
+        report.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
+    }
+
+    #[track_caller]
+    fn refuses(before: &str, after: &str, told: &[&str]) {
+        assert!(GOOD.contains(before), "{before}");
+        let report = wrong(&GOOD.replacen(before, after, 1));
+        for told in told {
+            assert!(report.contains(told), "{told:?} is not in {report}");
+        }
+    }
+
+    #[test]
+    fn the_files_keys_are_known_and_their_secrets_are_not_shown() {
+        let keys = read(Path::new("keys.yaml"), GOOD).unwrap();
+        assert_eq!(format!("{keys:?}"), r#"["111122223333", "mailer"]"#);
+    }
+
+    #[test]
+    fn the_example_of_the_guide_is_one() {
+        let page = include_str!("../../../../docs/guide/sqs-access.md");
+        let (_, example) = page.split_once("```yaml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        assert_eq!(read(Path::new("keys.yaml"), example).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_told_with_its_place() {
+        refuses("secret:", "secrte:", &["keys.yaml:3:3", "`secrte`", "did you mean `secret`?"]);
+        refuses("- id: mailer\n  secret", "- secret", &["keys.yaml:2:3", "needs `id`"]);
+        refuses("  secret: hunter2-hunter2-hunter2\n", "", &["needs `secret`"]);
+        refuses("hunter2-hunter2-hunter2", "hunter2", &["keys.yaml:3:11", "16 characters"]);
+        refuses("hunter2-hunter2-hunter2", "[hunter2]", &["keys.yaml:3:11", "not a text"]);
+        refuses("mailer", "mail/er", &["keys.yaml:2:3", "1 to 128"]);
+        refuses("\"111122223333\"", "mailer", &["keys.yaml:7:3", "\"mailer\" already"]);
+        refuses("\"111122223333\"", "111122223333", &["`id` is not a text; put it in quotes"]);
+        let same = ["keys.yaml:7:3", "has the secret of \"mailer\""];
+        refuses("hunter2-hunter3", "hunter2-hunter2", &same);
+        refuses("[send,", "[sent,", &["keys.yaml:6:17", "did you mean `send`?"]);
+    }
+
+    #[test]
+    fn a_file_that_lets_nobody_in_is_refused() {
+        for empty in ["", "# nothing\n", "[]\n"] {
+            assert!(wrong(empty).contains("`tidegate serve access-key NAME` makes one"));
+        }
+        assert!(wrong("keys: []\n").contains("begin each with `- id:`"));
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_change_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.yaml");
+        std::fs::write(&path, GOOD).unwrap();
+        for (mode, is_refused) in [
+            (0o600, false),
+            (0o640, false),
+            (0o400, false),
+            (0o644, true),
+            (0o602, true),
+            (0o660, true),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let loaded = load(&path);
+            assert_eq!(loaded.is_err(), is_refused, "{mode:o}");
+            let report = loaded.err().map(|problem| format!("{:?}", miette::Report::new(problem)));
+            assert!(report.is_none_or(|report| report.contains("chmod 600")));
+        }
+    }
+}
