@@ -64,7 +64,9 @@ struct Flight {
 
 impl Flight {
     /// Of which nothing is known: the first one to ask is told by the broker.
-    const UNKNOWN: Self = Self { known: AtomicU64::new(0), since: AtomicU64::new(IN_FLIGHT_MAX) };
+    const fn unknown() -> Self {
+        Self { known: AtomicU64::new(0), since: AtomicU64::new(IN_FLIGHT_MAX) }
+    }
 }
 
 impl Queues {
@@ -135,7 +137,7 @@ impl Queues {
             receiver,
             sends: Gather::new(most),
             settles: Gather::new(most),
-            flight: Flight::UNKNOWN,
+            flight: Flight::unknown(),
         })
     }
 
