@@ -73,8 +73,9 @@ impl Node {
     }
 
     async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let mut command = cmd(words[0]);
-        words[1..].iter().for_each(|word| {
+        let (name, rest) = words.split_first().unwrap();
+        let mut command = cmd(name);
+        rest.iter().for_each(|word| {
             command.arg(word);
         });
         command.query_async(&mut self.connection.clone()).await.unwrap()
@@ -83,7 +84,7 @@ impl Node {
 
 /// Moves a slot to another server, key by key, as resharding does.
 async fn move_slot(slot: &str, nodes: &[Node], from: usize, to: usize) {
-    let (source, target) = (&nodes[from], &nodes[to]);
+    let (source, target) = (nodes.get(from).unwrap(), nodes.get(to).unwrap());
     let _: () = target.ask(&["CLUSTER", "SETSLOT", slot, "IMPORTING", &source.id]).await;
     let _: () = source.ask(&["CLUSTER", "SETSLOT", slot, "MIGRATING", &target.id]).await;
     loop {
