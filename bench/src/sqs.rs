@@ -132,7 +132,8 @@ async fn queue(address: SocketAddr, name: &str) -> Done<String> {
     let mut client = Client::connect(address).await?;
     client.ask("CreateQueue", &format!("{{\"QueueName\":\"{name}\"}}")).await?;
     let made: Value = serde_json::from_slice(&client.body)?;
-    Ok(made["QueueUrl"].as_str().ok_or("no URL")?.to_owned())
+    let url = made.get("QueueUrl").and_then(Value::as_str);
+    Ok(url.ok_or("no URL")?.to_owned())
 }
 
 async fn rate(

@@ -181,6 +181,26 @@ async fn bodies_wait_for_room_and_nobody_is_lost() {
 }
 
 #[tokio::test]
+async fn a_receive_that_waits_holds_no_more_room_than_it_needs() {
+    let limits = Limits { bodies_bytes_max: 100, body_bytes_max: 100, ..Limits::default() };
+    let stage = stage(limits).await;
+    stage.queue().await;
+    // One that does not say how long it is takes room for the longest, until it is read.
+    let body = "{\"QueueUrl\":\"q\",\"WaitTimeSeconds\":20}";
+    let target = ("x-amz-target", "AmazonSQS.ReceiveMessage");
+    let head = stage.client.head("POST", "/", &[target], 0);
+    let head = head.replace("content-length: 0", "transfer-encoding: chunked");
+    let chunked = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let mut polls = BufReader::new(TcpStream::connect(stage.client.address).await.unwrap());
+    polls.write_all(chunked.as_bytes()).await.unwrap();
+    until("a receive waits", || stage.clock.next_wake().is_some()).await;
+    let sent = stage.ask("SendMessage", "{\"QueueUrl\":\"q\",\"MessageBody\":\"x\"}");
+    let sent = tokio::time::timeout(PATIENCE, sent).await.unwrap();
+    assert_eq!(sent.status, 200);
+    assert!(client::answer(&mut polls).await.body.contains("\"Body\":\"x\""));
+}
+
+#[tokio::test]
 async fn one_more_connection_waits_until_another_goes() {
     let stage = stage(Limits { connections_max: 1, ..Limits::default() }).await;
     stage.queue().await;

@@ -73,7 +73,7 @@ impl Door {
                     () = ending(&mut phase) => return,
                 };
                 match shaken {
-                    Ok(Ok(stream)) => self.talk(stream, "https").await,
+                    Ok(Ok(stream)) => Box::pin(self.talk(stream, "https")).await,
                     Ok(Err(error)) => tracing::debug!(%error, "a handshake has failed"),
                     Err(_) => tracing::debug!("a handshake has taken too long"),
                 }

@@ -17,6 +17,9 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use super::{Limits, Phase, cut, ending};
 use crate::sqs::Service;
 
+/// Longest body that is copied.
+const COPIED_MAX: usize = 2 * 1024;
+
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) service: Service,
@@ -74,7 +77,7 @@ impl Connection {
         let (parts, body) = request.into_parts();
         let response = match self.read(body).await {
             Ok((body, permit)) => {
-                let answer = self.service.answer(&parts, body, self.scheme).await;
+                let answer = self.service.answer(parts, body, self.scheme).await;
                 drop(permit);
                 answer
             }
@@ -99,10 +102,18 @@ impl Connection {
         let whole =
             tokio::time::timeout(self.limits.body_within, collect(&mut body, most as usize));
         match whole.await {
-            Ok(whole) => Ok((whole?, permit)),
+            Ok(whole) => Ok(fitting(whole?, permit)),
             Err(_) => Err(Unread::TooSlow),
         }
     }
+}
+
+/// A body with no more room than it has bytes. WHY: it may wait for long, and a short one that came with
+/// its head would hold all that the connection reads into.
+fn fitting(body: Bytes, mut permit: SemaphorePermit<'_>) -> (Bytes, SemaphorePermit<'_>) {
+    let fitting = permit.split(body.len()).unwrap_or(permit);
+    let body = if body.len() <= COPIED_MAX { Bytes::copy_from_slice(&body) } else { body };
+    (body, fitting)
 }
 
 /// WHY: a body that came in one piece, as nearly all do, is not copied.

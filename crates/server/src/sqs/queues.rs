@@ -56,10 +56,15 @@ pub(crate) struct Place {
 
 /// About how many messages are in receivers' hands: what the broker said last, and what was handed out
 /// here since.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flight {
     known: AtomicU64,
     since: AtomicU64,
+}
+
+impl Flight {
+    /// Of which nothing is known: the first one to ask is told by the broker.
+    const UNKNOWN: Self = Self { known: AtomicU64::new(0), since: AtomicU64::new(IN_FLIGHT_MAX) };
 }
 
 impl Queues {
@@ -102,7 +107,13 @@ impl Queues {
             known.attributes.get("CreatedTimestamp") == attributes.get("CreatedTimestamp")
                 && known.hot.is_fifo == attributes.is_fifo()
         };
-        let place = match known.filter(is_same) {
+        let known = known.filter(is_same);
+        // WHY: what was read before a change and comes back after it must not take its place.
+        if let Some(newer) = known.as_ref().filter(|it| it.revision() > attributes.spec().revision)
+        {
+            return Ok(newer.clone());
+        }
+        let place = match known {
             Some(known) => known.place.clone(),
             None => Arc::new(self.open(&name).await?),
         };
@@ -124,7 +135,7 @@ impl Queues {
             receiver,
             sends: Gather::new(most),
             settles: Gather::new(most),
-            flight: Flight::default(),
+            flight: Flight::UNKNOWN,
         })
     }
 
@@ -207,6 +218,10 @@ impl Queues {
 }
 
 impl Queue {
+    fn revision(&self) -> u64 {
+        self.attributes.spec().revision
+    }
+
     /// Whether it is time to read it again. One caller is told so, the others use it as it is.
     fn take_to_read_again(&self, now: u64) -> bool {
         let read_at = self.read_at.load(Ordering::Relaxed);

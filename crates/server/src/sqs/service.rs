@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -18,6 +19,9 @@ use super::limits::MESSAGE_BYTES_MAX;
 use super::queues::{Queue, Queues};
 use super::wire::{self, Answer, Asked, Request};
 use crate::auth::{Anybody, Gate, Identity, SignedFor, policy};
+
+/// How often moves are looked for that nobody goes on with.
+const RESUME_EVERY: Duration = Duration::from_secs(60);
 
 /// How the protocol is served.
 #[derive(Clone, Debug)]
@@ -75,9 +79,8 @@ pub(crate) struct Call<'a> {
     pub(crate) identity: Identity,
     /// Whose queues are meant.
     pub(crate) namespace: Namespace,
-    /// How the client reached the server.
-    parts: &'a Parts,
-    scheme: &'a str,
+    /// How the client reached the server, such as `http://localhost:9324`.
+    origin: String,
 }
 
 impl Service {
@@ -100,9 +103,17 @@ impl Service {
         Ok(Self { inner })
     }
 
-    /// Takes up moves that servers before this one have left unfinished.
+    /// Takes up moves that other servers have left unfinished, until the service ends: now, and then once
+    /// a minute.
     pub async fn resume(&self) {
-        actions::moves::resume(self).await;
+        while !self.is_ending() {
+            actions::moves::resume(self).await;
+            let next = self.now().plus(RESUME_EVERY);
+            tokio::select! {
+                () = self.broker().clock().sleep_until(next) => {}
+                () = self.ending() => {}
+            }
+        }
     }
 
     /// Receives wait no longer from now on, and moves stop where they are.
@@ -112,17 +123,21 @@ impl Service {
 
     /// Answers a request. `scheme` is what the client used, `http` or `https`. Dropping the future leaves
     /// what a receive has taken in nobody's hands until its lease ends.
-    pub async fn answer(&self, parts: &Parts, body: Bytes, scheme: &str) -> http::Response<Bytes> {
+    pub async fn answer(&self, parts: Parts, body: Bytes, scheme: &str) -> http::Response<Bytes> {
         let request_id = wire::request_id();
-        let identity = match self.inner.options.gate.identify(parts, &body, self.now()) {
+        let identity = match self.inner.options.gate.identify(&parts, &body, self.now()) {
             Ok(identity) => identity,
-            Err(failure) => return wire::error(wire::form(parts), &failure, &request_id),
+            Err(failure) => return wire::error(wire::form(&parts), &failure, &request_id),
         };
-        match wire::read(parts, &body) {
+        match wire::read(&parts, &body) {
             Ok(Asked::Action(request)) => {
-                let form = request.form();
-                let done = self.perform(parts, identity, &request, scheme).await;
-                wire::answer(form, request.action, done, &request_id)
+                let origin = wire::origin(&parts, scheme);
+                let (action, form) = (request.action, request.form());
+                // WHY: what waits holds no more than it needs. Head and body are parts of what the connection
+                // reads into, which is larger.
+                drop(parts);
+                let done = self.perform(identity, origin, &request).await;
+                wire::answer(form, action, done, &request_id)
             }
             Ok(Asked::CallerIdentity) => {
                 let account = Namespace::of(&identity, &self.inner.options.own).account;
@@ -135,10 +150,9 @@ impl Service {
 
     async fn perform(
         &self,
-        parts: &Parts,
         identity: Identity,
+        origin: String,
         request: &Request<'_>,
-        scheme: &str,
     ) -> Result<Answer, Failure> {
         if identity.service == Some(SignedFor::Sts) {
             let why = "Credential should be scoped to correct service: 'sqs'.";
@@ -146,8 +160,7 @@ impl Service {
         }
         let namespace = Namespace::of(&identity, &self.inner.options.own);
         let (service, action) = (self, request.action);
-        let call = Call { service, action, identity, namespace, parts, scheme };
-        actions::perform(&call, request).await
+        actions::perform(&Call { service, action, identity, namespace, origin }, request).await
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -211,7 +224,7 @@ impl Call<'_> {
 
     /// The address of a queue.
     pub(crate) fn url(&self, path: &QueuePath) -> String {
-        path.url(&wire::origin(self.parts, self.scheme))
+        path.url(&self.origin)
     }
 }
 

@@ -12,7 +12,7 @@ mod tags;
 mod visibility;
 
 use super::action::Action;
-use super::errors::Failure;
+use super::errors::{Code, Failure};
 use super::service::Call;
 use super::wire::{Answer, Request};
 
@@ -26,6 +26,17 @@ pub(crate) async fn perform(call: &Call<'_>, request: &Request<'_>) -> Result<An
         Action::DeleteMessageBatch => delete::delete_batch(call, request).await,
         Action::ChangeMessageVisibility => visibility::change(call, request).await,
         Action::ChangeMessageVisibilityBatch => visibility::change_batch(call, request).await,
+        // WHY: in a box, so that a receive that waits has no room for what others need.
+        action => Box::pin(perform_rare(action, call, request)).await,
+    }
+}
+
+async fn perform_rare(
+    action: Action,
+    call: &Call<'_>,
+    request: &Request<'_>,
+) -> Result<Answer, Failure> {
+    match action {
         Action::AddPermission => permissions::add(call, request).await,
         Action::RemovePermission => permissions::remove(call, request).await,
         Action::CreateQueue => queues::create::create(call, request).await,
@@ -42,5 +53,14 @@ pub(crate) async fn perform(call: &Call<'_>, request: &Request<'_>) -> Result<An
         Action::StartMessageMoveTask => moves::start(call, request).await,
         Action::CancelMessageMoveTask => moves::cancel(call, request).await,
         Action::ListMessageMoveTasks => moves::list(call, request).await,
+        Action::SendMessage
+        | Action::ReceiveMessage
+        | Action::DeleteMessage
+        | Action::SendMessageBatch
+        | Action::DeleteMessageBatch
+        | Action::ChangeMessageVisibility
+        | Action::ChangeMessageVisibilityBatch => {
+            Err(Code::InternalFailure.because("The action is done elsewhere."))
+        }
     }
 }

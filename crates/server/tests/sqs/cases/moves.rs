@@ -10,6 +10,7 @@ pub(crate) fn all() -> Vec<Case> {
         what_came_from_nowhere_fails_the_move,
         a_slow_move_is_one_at_a_time_and_can_be_cancelled,
         another_server_goes_on_with_a_move_that_was_left,
+        a_move_whose_server_was_killed_is_taken_over_after_its_silence,
         moves_are_checked,
     ]
 }
@@ -131,14 +132,36 @@ async fn another_server_goes_on_with_a_move_that_was_left(world: &World) {
         })
         .await;
     assert!(server.stop(crate::world::PATIENCE).await);
-    world.pass(1);
+    // Sooner than one whose server was killed: time passes for the pace alone.
     world
         .until("it is taken over", async || {
-            world.clock.advance(std::time::Duration::from_secs(1));
+            world.clock.advance(std::time::Duration::from_millis(1));
             newest(world).await["Status"] == "COMPLETED"
         })
         .await;
     assert_eq!(newest(world).await["ApproximateNumberOfMessagesMoved"], 3);
+}
+
+async fn a_move_whose_server_was_killed_is_taken_over_after_its_silence(world: &World) {
+    let (url, dead) = dead(world, "", 2).await;
+    // As a server leaves it that is killed while it moves.
+    let name = tidegate_core::QueueName::new("dead").unwrap();
+    let mut spec = world.broker.inspect().unwrap().spec(&name).await.unwrap();
+    let now = tidegate_core::Clock::now(&world.clock).as_millis();
+    let left = json!([{
+        "id": "left", "destination": null, "rate": null, "status": "RUNNING", "moved": 1, "to_move": 3,
+        "started": now, "beat": now, "failure": null,
+    }]);
+    spec.labels.insert("sqs.moves".into(), left.to_string());
+    world.broker.update(&spec).await.unwrap();
+    world.pass(29);
+    assert_eq!(newest(world).await["ApproximateNumberOfMessagesMoved"], 1);
+    assert_eq!(world.attribute(&dead, "ApproximateNumberOfMessages").await, "2");
+    world.pass(1);
+    let ended = ended(world).await;
+    assert_eq!(ended["Status"], "COMPLETED");
+    assert_eq!(ended["ApproximateNumberOfMessagesMoved"], 3);
+    assert_eq!(world.receive(&url).await.len(), 2);
 }
 
 async fn moves_are_checked(world: &World) {

@@ -1,4 +1,5 @@
 use serde_json::json;
+use tidegate_core::{NewTask, QueueName, ReceiveOptions, SessionOptions};
 
 use crate::world::{World, bodies};
 use crate::{Case, cases};
@@ -13,6 +14,7 @@ pub(crate) fn all() -> Vec<Case> {
         a_message_that_is_in_nobodys_hands_cannot_be_changed,
         an_old_handle_deletes_what_nobody_else_has,
         a_queue_without_a_timeout_hides_nothing,
+        no_more_than_120_000_messages_are_in_flight,
     ]
 }
 
@@ -127,4 +129,25 @@ async fn a_queue_without_a_timeout_hides_nothing(world: &World) {
         assert_eq!(message["Attributes"]["ApproximateReceiveCount"], count.to_string());
         world.clock.advance(std::time::Duration::from_millis(1));
     }
+}
+
+async fn no_more_than_120_000_messages_are_in_flight(world: &World) {
+    const MOST: usize = 120_000;
+    let (url, fifo) = (world.queue("q").await, world.queue("q.fifo").await);
+    for url in [&url, &fifo] {
+        let name = QueueName::new(url.rsplit('/').next().unwrap()).unwrap();
+        let receiver = world.broker.open(&name, &SessionOptions::default()).await.unwrap();
+        for _ in 0..MOST / 1_000 {
+            let tasks: Vec<NewTask> = (0..1_000).map(|_| NewTask::new("k", "x")).collect();
+            world.broker.enqueue(&name, &tasks).await.unwrap();
+            let leases = receiver.receive(&ReceiveOptions::up_to(1_000)).await.unwrap();
+            assert_eq!(leases.len(), 1_000);
+        }
+        world.broker.enqueue_one(&name, NewTask::new("k", "one more")).await.unwrap();
+    }
+    let failed = world.err("ReceiveMessage", json!({ "QueueUrl": url })).await;
+    assert_eq!((failed.status, failed.code.as_str()), (403, "OverLimit"));
+    assert!(world.receive(&fifo).await.is_empty());
+    world.pass(30);
+    assert_eq!(world.receive(&url).await.len(), 10);
 }

@@ -98,9 +98,12 @@ impl Mover {
                 self.note(0, Some((Status::Cancelled, None))).await?;
                 return Ok(());
             }
-            // WHY: a server that ends leaves its move to the next one.
-            if it.status != Status::Running || self.service.is_ending() {
+            if it.status != Status::Running {
                 return Ok(());
+            }
+            // WHY: a server that ends leaves its move to the next one, which need not wait.
+            if self.service.is_ending() {
+                return self.leave().await;
             }
             let part = it.rate.map_or(PART, |rate| (rate as usize).min(PART));
             let began = self.service.now();
@@ -114,7 +117,10 @@ impl Mover {
             }
             if let Some(rate) = it.rate {
                 let pause = Duration::from_secs_f64(moved as f64 / f64::from(rate));
-                self.service.broker().clock().sleep_until(began.plus(pause)).await;
+                tokio::select! {
+                    () = self.service.broker().clock().sleep_until(began.plus(pause)) => {}
+                    () = self.service.ending() => {}
+                }
             }
             match self.note(moved, None).await? {
                 Some(next) => it = next,
@@ -146,6 +152,16 @@ impl Mover {
             Ok(noted)
         });
         noted.await
+    }
+
+    async fn leave(&self) -> Result<(), Failure> {
+        let left = self.service.queues().update(&self.source, |attributes| {
+            let mut moves: Moves = attributes.moves();
+            moves.active().filter(|it| it.id == self.id).into_iter().for_each(|it| it.beat = 0);
+            attributes.set_moves(&moves);
+            Ok(())
+        });
+        left.await
     }
 
     /// WHY: a message that was sent to the dead-letter queue itself came from nowhere.
