@@ -17,7 +17,6 @@ use super::account::{Namespace, QueuePath};
 use super::attributes::{Attributes, Hot};
 use super::errors::{Code, Failure};
 use super::gather::{Gather, Outcomes};
-use super::limits::IN_FLIGHT_MAX;
 
 /// How long a spec that was read is used.
 const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -29,6 +28,7 @@ const UPDATES_MAX: usize = 32;
 pub(crate) struct Queues {
     broker: Broker,
     own: Namespace,
+    in_flight_max: u64,
     known: RwLock<HashMap<QueueName, Arc<Queue>>>,
 }
 
@@ -58,18 +58,14 @@ pub(crate) struct Place {
 /// here since.
 #[derive(Debug)]
 struct Flight {
+    most: u64,
     known: AtomicU64,
     since: AtomicU64,
 }
 
-impl Flight {
-    /// Of which nothing is known: the first one to ask is told by the broker.
-    const UNKNOWN: Self = Self { known: AtomicU64::new(0), since: AtomicU64::new(IN_FLIGHT_MAX) };
-}
-
 impl Queues {
-    pub(crate) fn new(broker: Broker, own: Namespace) -> Self {
-        Self { broker, own, known: RwLock::default() }
+    pub(crate) fn new(broker: Broker, own: Namespace, in_flight_max: u64) -> Self {
+        Self { broker, own, in_flight_max, known: RwLock::default() }
     }
 
     /// The queue, as it is or was within the last second.
@@ -135,7 +131,12 @@ impl Queues {
             receiver,
             sends: Gather::new(most),
             settles: Gather::new(most),
-            flight: Flight::UNKNOWN,
+            // WHY: of a queue that nothing is known about the first one to ask is told by the broker.
+            flight: Flight {
+                most: self.in_flight_max,
+                known: 0.into(),
+                since: self.in_flight_max.into(),
+            },
         })
     }
 
@@ -260,14 +261,14 @@ impl Place {
 
     /// Whether as many are in receivers' hands as may be. The broker is asked only where it may be so.
     pub(crate) async fn is_full(&self) -> Result<bool, Failure> {
-        let Flight { known, since } = &self.flight;
-        if known.load(Ordering::Relaxed) + since.load(Ordering::Relaxed) < IN_FLIGHT_MAX {
+        let Flight { most, known, since } = &self.flight;
+        if known.load(Ordering::Relaxed) + since.load(Ordering::Relaxed) < *most {
             return Ok(false);
         }
         since.store(0, Ordering::Relaxed);
         let stats = self.broker.inspect()?.stats(self.receiver.queue()).await?;
         known.store(stats.leased, Ordering::Relaxed);
-        Ok(stats.leased >= IN_FLIGHT_MAX)
+        Ok(stats.leased >= *most)
     }
 
     pub(crate) fn handed_out(&self, count: usize) {

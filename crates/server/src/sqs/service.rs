@@ -31,6 +31,9 @@ pub struct Options {
     pub own: Namespace,
     /// Longest message in bytes, 1 to [`MESSAGE_BYTES_MAX`]; queues can be told less.
     pub message_bytes_max: usize,
+    /// Most messages of a queue in receivers' hands. Beyond it a standard queue answers `OverLimit`, and a
+    /// FIFO queue hands nothing out. Other servers' receives are seen late, so it may be passed by as many.
+    pub in_flight_max: u64,
     /// Whether a second purge, and making a queue that was just deleted, is refused for 60 seconds, as
     /// AWS does.
     pub sixty_second_rules: bool,
@@ -44,6 +47,7 @@ impl Default for Options {
         Self {
             own: Namespace::default(),
             message_bytes_max: MESSAGE_BYTES_MAX,
+            in_flight_max: super::limits::IN_FLIGHT_MAX,
             sixty_second_rules: false,
             gate: Arc::new(Anybody),
         }
@@ -97,7 +101,7 @@ impl Service {
                 Error::new(ErrorKind::Invalid, Operation::Open, why).about("the SQS server")
             );
         }
-        let queues = Queues::new(broker.clone(), options.own.clone());
+        let queues = Queues::new(broker.clone(), options.own.clone(), options.in_flight_max);
         let (deleted, is_ending) = (Mutex::default(), watch::Sender::new(false));
         let inner = Arc::new(Inner { broker, options, queues, deleted, is_ending });
         Ok(Self { inner })

@@ -116,7 +116,7 @@ fn matters(wire: &Wire, name: &[u8], value: &[u8]) -> bool {
     name.starts_with(b"x-amz-")
         || [b"host".as_slice(), b"authorization"].contains(&name.as_slice())
         || name == b"content-type" && !is_form
-        || signed(wire).iter().any(|signed| *signed == name)
+        || signed(wire).contains(&name)
 }
 
 /// The names that are signed.

@@ -90,6 +90,7 @@ impl Sqs {
             message_bytes_max: message_bytes.unwrap_or(MESSAGE_BYTES_MAX).min(MESSAGE_BYTES_MAX),
             sixty_second_rules: sqs_60s_rules,
             gate: keys.map_or_else(|| Arc::new(Anybody) as Arc<dyn Gate>, |keys| Arc::new(keys)),
+            ..Options::default()
         };
         Ok(Ports { listen, options, access_keys })
     }
