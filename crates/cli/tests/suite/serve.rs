@@ -100,7 +100,7 @@ fn a_server_says_where_it_is_and_answers_there_until_it_is_told_to_end() {
     let shell = Shell::new();
     let mut server = serving(&shell, &["--ready-file", "ready.json"]);
     let ready = ready(&shell);
-    assert_eq!(names(&ready), ["listen", "pid", "serving", "sqs", "tls", "tokens"]);
+    assert_eq!(names(&ready), ["access_keys", "listen", "pid", "serving", "sqs", "tls", "tokens"]);
     assert_eq!(ready["pid"], server.child.id());
     let address = address(&ready);
     let told = format!(

@@ -202,6 +202,7 @@ fn nobody_signs_with_what_stands_in_for_an_unknown_key() {
     let signer =
         Signer { credential: "AKIDNOBODY/20261128/eu-west-1/sqs/aws4_request", ..Signer::RIGHT };
     let mut keys = Keys::new();
+    keys.add("other", Secret::new(OTHER).unwrap(), Vec::new()).unwrap();
     keys.nobody_signs_with(SECRET);
     let Signed { parts, body, .. } = signer.sign(signer.request());
     let refused = keys.identify(&parts, &body, now()).unwrap_err();

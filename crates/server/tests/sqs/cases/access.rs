@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use serde_json::{Value, json};
 use tidegate_core::{Access, Action, Pattern, Right, Timestamp};
-use tidegate_server::auth::{Anybody, Gate, Identity};
+use tidegate_server::auth::{Anybody, Gate, Identity, SignedFor};
 use tidegate_server::sqs::{Failure, Options};
 
-use crate::client::Client;
+use crate::client::{Client, FORM};
 use crate::world::World;
 use crate::{Case, cases_with};
 
@@ -21,6 +21,7 @@ pub(crate) fn all() -> Vec<Case> {
         a_dead_letter_queue_needs_a_right_too,
         both_queues_of_a_move_need_a_right,
         another_accounts_queues_are_out_of_reach,
+        what_is_signed_for_sts_is_good_for_its_question_alone,
     ]
 }
 
@@ -39,7 +40,8 @@ impl Gate for ByName {
             _ => ("*", &Action::ALL),
         };
         let right = Right { queues: Pattern::new(queues).unwrap(), actions: actions.to_vec() };
-        Ok(Identity { access: Access::of(name, [right]), ..identity })
+        let service = (name == "sts").then_some(SignedFor::Sts);
+        Ok(Identity { access: Access::of(name, [right]), service, ..identity })
     }
 }
 
@@ -132,4 +134,13 @@ async fn another_accounts_queues_are_out_of_reach(world: &World) {
     other.ask("SendMessage", &sent(&theirs)).await.unwrap();
     denied(&other, "SendMessage", sent(&url), "000000000000:mail").await;
     denied(&of(world, "test"), "SendMessage", sent(&theirs), "111122223333:mail").await;
+}
+
+async fn what_is_signed_for_sts_is_good_for_its_question_alone(world: &World) {
+    let sts = of(world, "sts");
+    let failed = sts.ask("ListQueues", &json!({})).await.unwrap_err();
+    assert_eq!((failed.status, failed.code.as_str()), (403, "SignatureDoesNotMatch"));
+    assert_eq!(failed.message, "Credential should be scoped to correct service: 'sqs'.");
+    let asked = sts.send("POST", "/", &[FORM], b"Action=GetCallerIdentity").await;
+    assert!(asked.body.contains("<Account>000000000000</Account>"), "{}", asked.body);
 }
