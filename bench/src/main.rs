@@ -74,6 +74,11 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");
+            let mut next = why.source();
+            while let Some(cause) = next {
+                eprintln!("because: {cause}");
+                next = cause.source();
+            }
             ExitCode::FAILURE
         }
     }

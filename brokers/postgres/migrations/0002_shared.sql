@@ -42,14 +42,16 @@ BEGIN
 END $$;
 
 -- Ready, scheduled and leased tasks of a queue, as far as they are committed.
-CREATE FUNCTION live(p_queue bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT b.live
+CREATE FUNCTION live(p_queue bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    -- WHY: not in SQL, here and below where a table is touched: that is planned anew at every call.
+    RETURN (SELECT b.live
          + coalesce((SELECT sum(c.n) FROM changes AS c
                       WHERE c.queue_id = p_queue AND c.tx >= pg_snapshot_xmax(b.seen)), 0)::bigint
          + coalesce((SELECT sum(c.n) FROM changes AS c
                       WHERE c.queue_id = p_queue AND c.tx = ANY (ARRAY(SELECT pg_snapshot_xip(b.seen)))), 0)::bigint
-      FROM bases AS b WHERE b.queue_id = p_queue ORDER BY b.n DESC LIMIT 1
-$$;
+      FROM bases AS b WHERE b.queue_id = p_queue ORDER BY b.n DESC LIMIT 1);
+END $$;
 
 -- Makes the first task of a lane available if it is ready and none of the lane is held. Returns 1 if
 -- it did. The caller holds the lane's lock.
@@ -75,14 +77,18 @@ BEGIN
 END $$;
 
 -- Frees the key that a task held until it was done.
-CREATE FUNCTION free_key(p_queue bigint, p_key text, p_seq bigint) RETURNS void LANGUAGE sql AS $$
-    DELETE FROM dedup WHERE queue_id = p_queue AND key = p_key AND seq = p_seq AND until IS NULL
-$$;
+CREATE FUNCTION free_key(p_queue bigint, p_key text, p_seq bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM dedup WHERE queue_id = p_queue AND key = p_key AND seq = p_seq AND until IS NULL;
+END $$;
 
 -- Counts what was added to a queue, or taken away.
-CREATE FUNCTION count_change(p_queue bigint, p_n bigint) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO changes (queue_id, tx, n) SELECT p_queue, pg_current_xact_id(), p_n WHERE p_n <> 0
-$$;
+CREATE FUNCTION count_change(p_queue bigint, p_n bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_n <> 0 THEN
+        INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), p_n);
+    END IF;
+END $$;
 
 -- A task dies: it stays in its queue as dead, or moves to the tail of the queue that its policy names.
 -- The caller holds the row, and the lanes' locks of both queues; it refreshes the lane that the task left.

@@ -104,11 +104,12 @@ CREATE FUNCTION try_lane(p_queue bigint, p_lane text) RETURNS boolean LANGUAGE s
 $$;
 
 -- Remembers how deliveries ended.
-CREATE FUNCTION remember(p_fences bigint[], p_outcome smallint, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
+CREATE FUNCTION remember(p_fences bigint[], p_outcome smallint, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO settled (slot, outcome, fence, at)
     SELECT (floor(extract(epoch FROM p_now) / 300)::bigint % 3)::smallint, p_outcome, u.fence, p_now
-      FROM unnest(p_fences) AS u (fence)
-$$;
+      FROM unnest(p_fences) AS u (fence);
+END $$;
 
 -- Hands out up to `p_limit` tasks, with at most `p_per_key` of a lane.
 --

@@ -15,6 +15,7 @@ use tidegate_core::{
 
 use crate::capabilities::capabilities;
 use crate::config::Config;
+use crate::gather::{Gather, Gathered, Wanted};
 use crate::link::Link;
 use crate::partition::Partition;
 use crate::reply::{Parts, Told, strange};
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     capabilities: Capabilities,
     pub(crate) wake: Wake,
+    pub(crate) gather: Gather,
     /// Queues as last seen. What is read of them does not change, or is the script's own to check.
     known: RwLock<HashMap<QueueName, Arc<QueueSpec>>>,
     turns: AtomicU64,
@@ -58,6 +60,7 @@ pub async fn connect(config: Config) -> Result<Broker> {
         capabilities: capabilities(),
         wake: Wake::new(config.clone()),
         config,
+        gather: Gather::default(),
         known: RwLock::default(),
         turns: AtomicU64::new(fastrand::u64(..1 << 32)),
         closed: AtomicBool::new(false),
@@ -380,18 +383,18 @@ impl Redis {
         const ENQUEUE: Operation = Operation::Enqueue;
         let ids: Vec<(TaskId, String)> =
             tasks.clone().map(|task| (task.id, task.id.to_string())).collect();
-        let mut written = Ok(());
-        let answered = self.change(&script::ENQUEUE, partition, ENQUEUE, |call| {
-            call.arg(self.own_bound());
-            for (task, (_, id)) in tasks.zip(&ids) {
-                let added = envelope::add(call, task, id, self.shared.config.serialization);
-                written = std::mem::replace(&mut written, Ok(())).and(added);
-            }
-        });
-        let answered = answered.await.map_err(|error| error.on(queue))?;
-        written?;
-        let answers = Parts::of(answered, ENQUEUE)?.each().zip(ids);
-        answers.map(|(answer, (id, _))| outcome(answer?, id, partition, queue, ENQUEUE)).collect()
+        let mut arguments = Cmd::new();
+        for (task, (_, id)) in tasks.zip(&ids) {
+            envelope::add(&mut arguments, task, id, self.shared.config.serialization)?;
+        }
+        let how =
+            Gathered { script: || &script::ENQUEUE, doing: ENQUEUE, first: Some(self.own_bound()) };
+        let wanted = Wanted { count: ids.len(), arguments };
+        let answers = self.gathered(how, partition, wanted).await;
+        let answers = answers.map_err(|error| error.on(queue))?.into_iter().zip(ids);
+        let answer =
+            |(answer, (id, _))| outcome(Parts::of(answer, ENQUEUE)?, id, partition, queue, ENQUEUE);
+        answers.map(answer).collect()
     }
 }
 

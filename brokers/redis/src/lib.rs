@@ -11,6 +11,7 @@ mod config;
 mod driver;
 mod envelope;
 mod errors;
+mod gather;
 mod group;
 mod inspect;
 mod link;

@@ -19,6 +19,11 @@ impl Parts {
         }
     }
 
+    /// All that were not taken yet.
+    pub(crate) fn rest(self) -> Vec<Value> {
+        self.values.collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.values.len()
     }
@@ -101,6 +106,11 @@ pub(crate) fn int_of(value: &Value, doing: Operation) -> Result<i64> {
         Value::Int(number) => Ok(*number),
         _ => Err(strange(doing)),
     }
+}
+
+/// An answer that is a text.
+pub(crate) fn text(answer: Value, doing: Operation) -> Result<String> {
+    Parts::of(Value::Array(vec![answer]), doing)?.text()
 }
 
 fn text_of(bytes: Vec<u8>) -> Option<String> {

@@ -17,9 +17,10 @@ use tidegate_core::{
 
 use crate::driver::Redis;
 use crate::envelope::{self, Fields};
+use crate::gather::{Gathered, Wanted};
 use crate::group::Membership;
 use crate::partition::{Partition, time};
-use crate::reply::{Parts, strange};
+use crate::reply::{self, Parts, strange};
 use crate::script;
 use crate::token::Fenced;
 
@@ -198,25 +199,26 @@ impl RedisSession {
 
     async fn decide<T>(
         &self,
-        script: &redis::Script,
+        script: fn() -> &'static redis::Script,
         leases: &[(LeaseToken, T)],
         doing: Operation,
         add: impl Fn(&mut Cmd, &T),
     ) -> Result<Vec<Settled>> {
         let mut outcomes: Vec<Option<Settled>> = leases.iter().map(|_| None).collect();
         for (partition, those) in self.by_partition(leases, doing)? {
-            let answer = self.redis.change(script, &partition, doing, |call| {
-                for (place, fenced) in &those {
-                    call.arg(fenced.queue).arg(fenced.number).arg(fenced.fence);
-                    if let Some((_, what)) = leases.get(*place) {
-                        add(call, what);
-                    }
+            let mut arguments = Cmd::new();
+            for (place, fenced) in &those {
+                arguments.arg(fenced.queue).arg(fenced.number).arg(fenced.fence);
+                if let Some((_, what)) = leases.get(*place) {
+                    add(&mut arguments, what);
                 }
-            });
-            let mut answers =
-                Parts::of(answer.await.map_err(|error| error.on(&self.queue))?, doing)?;
-            for (place, fenced) in those {
-                let settled = settled(&answers.text()?, doing)?;
+            }
+            let how = Gathered { script, doing, first: None };
+            let wanted = Wanted { count: those.len(), arguments };
+            let answers = self.redis.gathered(how, &partition, wanted).await;
+            let answers = answers.map_err(|error| error.on(&self.queue))?;
+            for ((place, fenced), answer) in those.into_iter().zip(answers) {
+                let settled = settled(&reply::text(answer, doing)?, doing)?;
                 if !matches!(settled, Settled::Done { state: State::Leased }) {
                     self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&fenced);
                 }
@@ -292,7 +294,7 @@ impl Session for RedisSession {
 
     async fn settle(&self, verdicts: &[(LeaseToken, Verdict)]) -> Result<Vec<Settled>> {
         self.open(Operation::Settle)?;
-        self.decide(&script::SETTLE, verdicts, Operation::Settle, add_verdict).await
+        self.decide(|| &script::SETTLE, verdicts, Operation::Settle, add_verdict).await
     }
 
     async fn extend(&self, leases: &[(LeaseToken, Duration)]) -> Result<Vec<Settled>> {
@@ -300,7 +302,7 @@ impl Session for RedisSession {
         let add = |call: &mut Cmd, length: &Duration| {
             call.arg(length.as_micros() as u64);
         };
-        self.decide(&script::EXTEND, leases, Operation::Extend, add).await
+        self.decide(|| &script::EXTEND, leases, Operation::Extend, add).await
     }
 
     async fn close(&self, held: Held) -> Result<()> {
@@ -323,7 +325,7 @@ impl Session for RedisSession {
             let verdicts: Vec<_> =
                 left.into_iter().map(|fenced| (fenced.to_token(), release.clone())).collect();
             for some in verdicts.chunks(crate::capabilities::BATCH_MAX) {
-                self.decide(&script::SETTLE, some, Operation::Close, add_verdict).await?;
+                self.decide(|| &script::SETTLE, some, Operation::Close, add_verdict).await?;
             }
         }
         Ok(())

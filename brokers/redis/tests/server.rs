@@ -9,7 +9,7 @@ use redis::{Client, cmd};
 use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{
     Broker, Capacity, DeadLetterPolicy, ErrorKind, ManualClock, NewTask, Partitions, QueueName,
-    QueueSpec, ReceiveOptions, SessionOptions, Verdict,
+    QueueSpec, ReceiveOptions, SessionOptions, Unique, Verdict,
 };
 use tidegate_redis::Config;
 
@@ -204,4 +204,61 @@ async fn a_partition_that_missed_an_update_has_the_next_one() {
     broker.admin().unwrap().update(&spec).await.unwrap();
     let has: u64 = cmd("HGET").arg(second).arg("capacity").query_async(&mut client).await.unwrap();
     assert_eq!(has, 5);
+}
+
+/// How many scripts a server has run.
+async fn scripts(connection: &mut MultiplexedConnection) -> usize {
+    let stats: String = cmd("INFO").arg("commandstats").query_async(connection).await.unwrap();
+    let calls = stats.split("cmdstat_evalsha:calls=").nth(1).unwrap_or("0,");
+    calls.split(',').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn sends_that_come_while_others_are_under_way_go_together_and_each_has_its_own_answer() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    broker
+        .declare(&QueueSpec { capacity: Capacity::Bounded(60), ..QueueSpec::new(mail.clone()) })
+        .await
+        .unwrap();
+    broker
+        .enqueue_one(&mail, NewTask::new("k", "x").dedup("twice", Unique::UntilDone))
+        .await
+        .unwrap();
+    let mut connection = client(&server).await;
+    let before = scripts(&mut connection).await;
+    let send = |number: usize| {
+        let task = NewTask::new("k", "x");
+        // The 10th is there already, and then only 59 of the others fit.
+        let task = if number == 10 { task.dedup("twice", Unique::UntilDone) } else { task };
+        broker.enqueue_one(&mail, task)
+    };
+    let answers = futures_util::future::join_all((0..64).map(send)).await;
+    assert!(scripts(&mut connection).await - before <= 4);
+    let of = |wanted: fn(&tidegate_core::Result<tidegate_core::Enqueued>) -> bool| {
+        answers.iter().filter(|answer| wanted(answer)).count()
+    };
+    assert!(answers[10].as_ref().unwrap().deduplicated);
+    assert_eq!(of(|answer| answer.as_ref().is_ok_and(|sent| !sent.deduplicated)), 59);
+    assert_eq!(
+        of(|answer| answer.as_ref().is_err_and(|full| full.kind() == ErrorKind::QueueFull)),
+        4
+    );
+}
+
+#[tokio::test]
+async fn who_waits_behind_a_send_that_is_dropped_is_served_all_the_same() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    broker.declare(&QueueSpec::new(mail.clone())).await.unwrap();
+    broker.enqueue_one(&mail, NewTask::new("k", "warm")).await.unwrap();
+    let send = || Box::pin(broker.enqueue_one(&mail, NewTask::new("k", "x")));
+    let (mut one, mut two, mut behind) = (send(), send(), send());
+    for under_way in [&mut one, &mut two, &mut behind] {
+        assert!(futures_util::future::poll_immediate(under_way).await.is_none());
+    }
+    drop((one, two));
+    tokio::time::timeout(GUARD, behind).await.expect("nobody took it along").unwrap();
 }

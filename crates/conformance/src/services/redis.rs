@@ -1,13 +1,21 @@
 //! Redis, private to this process, that can be killed and started again on its data.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::{Failure, Service, find_program, free_port};
 
 const PROGRAM: &str = "redis-server";
+
+const READY_EVERY: Duration = Duration::from_millis(5);
+const READY_ROUNDS_MAX: u32 = 6_000;
+/// Who does not answer in this time is asked again.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the server of a test is set to: every change is synced before it is answered.
 const FOR_TESTS: &[(&str, &str)] = &[("appendfsync", "always")];
@@ -68,6 +76,15 @@ impl PrivateRedis {
             command.arg(format!("--{name}")).arg(value);
         }
         self.service = Some(Service::start(command, self.port, &self.dir.join("log")).await?);
+        // WHY: it listens before it has read what was written before it was killed.
+        let mut left = READY_ROUNDS_MAX;
+        while !is_ready(self.port) {
+            left -= 1;
+            if left == 0 {
+                return Err("Redis listens and does not serve".into());
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
         Ok(())
     }
 
@@ -85,4 +102,16 @@ impl PrivateRedis {
     pub fn process(&self) -> Option<u32> {
         self.service.as_ref().map(Service::process)
     }
+}
+
+/// Whether it serves. While it reads its data it says so instead.
+fn is_ready(port: u16) -> bool {
+    let asked = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).and_then(|mut server| {
+        server.set_read_timeout(Some(READY_TIMEOUT))?;
+        server.write_all(b"PING\r\n")?;
+        let mut answer = [0; 5];
+        server.read_exact(&mut answer)?;
+        Ok(answer)
+    });
+    asked.is_ok_and(|answer| answer == *b"+PONG")
 }
