@@ -1,5 +1,5 @@
 //! A cluster's own troubles: what belongs together lies in other slots, and slots move in the middle of the work.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
