@@ -1,5 +1,4 @@
 //! Connections over TLS.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::os::unix::fs::PermissionsExt;
 
