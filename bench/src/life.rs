@@ -63,7 +63,8 @@ async fn live(
         while left > 0 {
             let payloads = client.receive(left).await?;
             let now = epoch.elapsed().as_nanos() as u64;
-            left -= payloads.len();
+            left =
+                left.checked_sub(payloads.len()).ok_or("it handed out more than was asked for")?;
             latencies.pickup.extend(payloads.iter().filter_map(|payload| {
                 let sent_at = u64::from_str_radix(stamp(payload)?, 16).ok()?;
                 Some(now.saturating_sub(sent_at))

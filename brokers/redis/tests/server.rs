@@ -235,7 +235,8 @@ async fn sends_that_come_while_others_are_under_way_go_together_and_each_has_its
         broker.enqueue_one(&mail, task)
     };
     let answers = futures_util::future::join_all((0..64).map(send)).await;
-    assert!(scripts(&mut connection).await - before <= 4);
+    // Eight go at once, and those behind them in one or two.
+    assert!(scripts(&mut connection).await - before <= 10);
     let of = |wanted: fn(&tidegate_core::Result<tidegate_core::Enqueued>) -> bool| {
         answers.iter().filter(|answer| wanted(answer)).count()
     };
@@ -255,10 +256,11 @@ async fn who_waits_behind_a_send_that_is_dropped_is_served_all_the_same() {
     broker.declare(&QueueSpec::new(mail.clone())).await.unwrap();
     broker.enqueue_one(&mail, NewTask::new("k", "warm")).await.unwrap();
     let send = || Box::pin(broker.enqueue_one(&mail, NewTask::new("k", "x")));
-    let (mut one, mut two, mut behind) = (send(), send(), send());
-    for under_way in [&mut one, &mut two, &mut behind] {
+    let mut sends: Vec<_> = (0..9).map(|_| send()).collect();
+    for under_way in &mut sends {
         assert!(futures_util::future::poll_immediate(under_way).await.is_none());
     }
-    drop((one, two));
+    let behind = sends.pop().unwrap();
+    drop(sends);
     tokio::time::timeout(GUARD, behind).await.expect("nobody took it along").unwrap();
 }
