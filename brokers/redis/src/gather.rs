@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use redis::{Arg, Cmd, Value};
 use tidegate_core::{Error, ErrorKind, Operation, Result};
@@ -32,9 +32,9 @@ pub(crate) struct Wanted {
     pub(crate) arguments: Cmd,
 }
 
-/// All calls that gather, by script and partition.
+/// All calls that gather, by script and partition. A lane is held by the calls that are under way in it.
 #[derive(Default)]
-pub(crate) struct Gather(Mutex<HashMap<(Operation, String), Arc<Lane>>>);
+pub(crate) struct Gather(Mutex<HashMap<(Operation, String), Weak<Lane>>>);
 
 impl fmt::Debug for Gather {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +65,7 @@ impl Redis {
         partition: &Partition,
         wanted: Wanted,
     ) -> Result<Vec<Value>> {
-        let lane = self.shared.gather.lane(how.doing, partition);
+        let lane = self.shared.gather.lane(how.doing, partition.meta());
         match lane.come(wanted) {
             Came::First(wanted) => {
                 let _next = Next { redis: self, how, partition, lane: &lane };
@@ -102,9 +102,19 @@ impl Redis {
 }
 
 impl Gather {
-    fn lane(&self, doing: Operation, partition: &Partition) -> Arc<Lane> {
+    fn lane(&self, doing: Operation, partition: String) -> Arc<Lane> {
         let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.entry((doing, partition.meta())).or_default().clone()
+        let name = (doing, partition);
+        if let Some(lane) = lanes.get(&name).and_then(Weak::upgrade) {
+            return lane;
+        }
+        // WHY: before it would grow, so that looking at all costs little for each.
+        if lanes.len() == lanes.capacity() {
+            lanes.retain(|_, lane| lane.strong_count() > 0);
+        }
+        let lane = Arc::new(Lane::default());
+        lanes.insert(name, Arc::downgrade(&lane));
+        lane
     }
 }
 
@@ -187,5 +197,24 @@ impl Redis {
             }
             now = lane.next();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_is_one_as_long_as_somebody_is_in_it_and_forgotten_then() {
+        let gather = Gather::default();
+        let held = gather.lane(Operation::Enqueue, "mail".into());
+        assert!(Arc::ptr_eq(&held, &gather.lane(Operation::Enqueue, "mail".into())));
+        assert!(!Arc::ptr_eq(&held, &gather.lane(Operation::Settle, "mail".into())));
+        for number in 0..10_000 {
+            gather.lane(Operation::Enqueue, number.to_string());
+        }
+        assert!(Arc::ptr_eq(&held, &gather.lane(Operation::Enqueue, "mail".into())));
+        let known = gather.0.lock().unwrap().len();
+        assert!(known < 100, "{known} lanes are known");
     }
 }

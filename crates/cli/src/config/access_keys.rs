@@ -69,6 +69,7 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::refusals;
 
     const GOOD: &str = r#"
 - id: mailer
@@ -79,22 +80,9 @@ mod tests {
 - {id: "111122223333", secret: hunter2-hunter2-hunter3, rights: []}
 "#;
 
-    /// What is wrong with the file, with its help.
-    fn wrong(text: &str) -> String {
-        let problem = read(Path::new("keys.yaml"), text).unwrap_err();
-        let report = format!("{:?}", miette::Report::new(problem));
-        assert!(!report.contains("hunter2"), "{report}");
-        // WHY: as it reads, wherever a line was broken.
-        report.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
-    }
-
     #[track_caller]
     fn refuses(before: &str, after: &str, told: &[&str]) {
-        assert!(GOOD.contains(before), "{before}");
-        let report = wrong(&GOOD.replacen(before, after, 1));
-        for told in told {
-            assert!(report.contains(told), "{told:?} is not in {report}");
-        }
+        refusals::refuses("keys.yaml", GOOD, (before, after), told, read);
     }
 
     #[test]
@@ -129,9 +117,11 @@ mod tests {
     #[test]
     fn a_file_that_lets_nobody_in_is_refused() {
         for empty in ["", "# nothing\n", "[]\n"] {
-            assert!(wrong(empty).contains("`tidegate serve access-key NAME` makes one"));
+            let told = refusals::told("keys.yaml", empty, read);
+            assert!(told.contains("`tidegate serve access-key NAME` makes one"));
         }
-        assert!(wrong("keys: []\n").contains("begin each with `- id:`"));
+        let told = refusals::told("keys.yaml", "keys: []\n", read);
+        assert!(told.contains("begin each with `- id:`"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod access_keys;
 mod blocks;
+mod entries;
 mod environment;
 mod keys;
 mod node;
@@ -86,5 +87,7 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,10 @@
 use std::path::Path;
 
 use serde_saphyr::Location;
-use tidegate::{Action, Pattern, Right};
 use tidegate_remote::listen::{Digest, Tokens};
 
-use super::keys::nearest_of;
-use super::node::{Node, Tree};
+use super::node::Node;
 use super::problem::Problem;
-use super::value::Value;
 use super::yaml::File;
 
 /// Reads the file at `path`. The first thing that is wrong with it is the error.
@@ -65,94 +62,13 @@ impl File<'_> {
         let digest = if key == "secret" { Digest::of(&text) } else { Digest::from_hex(&text) };
         digest.map_err(|why| self.problem(at, format!("`{key}`: {why}")))
     }
-
-    pub(super) fn rights(&self, node: Node) -> Result<Vec<Right>, Problem> {
-        let rights = self.list(node, "`rights` is a list; begin each with `- queues:`")?;
-        rights.into_iter().map(|right| self.right(right)).collect()
-    }
-
-    fn right(&self, entry: Node) -> Result<Right, Problem> {
-        let at = entry.at;
-        let [queues, actions] = self.fields(entry, "a right", ["queues", "actions"])?;
-        let queues = self.needed(queues, at, "a right", "queues")?;
-        let place = queues.at;
-        let queues = Pattern::new(self.text(queues, "queues")?)
-            .map_err(|why| self.problem(place, format!("`queues`: {why}")))?;
-        let actions = self.needed(actions, at, "a right", "actions")?;
-        let actions = self.list(actions, "`actions` is a list, such as `[send, receive]`")?;
-        let actions: Result<_, _> = actions.into_iter().map(|action| self.action(action)).collect();
-        Ok(Right { queues, actions: actions? })
-    }
-
-    fn action(&self, node: Node) -> Result<Action, Problem> {
-        let at = node.at;
-        let word = self.text(node, "actions")?;
-        word.parse().map_err(|why| {
-            let problem = self.problem(at, format!("`actions`: {why}"));
-            did_you_mean(problem, nearest_of(&word, &Action::ALL.map(Action::as_str)))
-        })
-    }
-
-    /// The values of a map's keys, of which there are these and no others.
-    pub(super) fn fields<const N: usize>(
-        &self,
-        node: Node,
-        what: &str,
-        known: [&'static str; N],
-    ) -> Result<[Option<Node>; N], Problem> {
-        let words = known.map(|key| format!("`{key}`")).join(", ");
-        let Tree::Map(entries) = node.tree else {
-            return Err(self.problem(node.at, format!("{what} has the keys {words}")));
-        };
-        let mut values = [const { None }; N];
-        for (name, value) in entries {
-            let place = known.iter().zip(&mut values).find(|(key, _)| **key == name.value);
-            let Some((_, place)) = place else {
-                let what = format!("unknown key `{}`: {what} has {words}", name.value);
-                let problem = self.problem(name.referenced, what);
-                return Err(did_you_mean(problem, nearest_of(&name.value, &known)));
-            };
-            *place = Some(value);
-        }
-        Ok(values)
-    }
-
-    pub(super) fn needed(
-        &self,
-        value: Option<Node>,
-        at: Location,
-        what: &str,
-        key: &str,
-    ) -> Result<Node, Problem> {
-        value.ok_or_else(|| self.problem(at, format!("{what} needs `{key}`")))
-    }
-
-    pub(super) fn list(&self, node: Node, otherwise: &str) -> Result<Vec<Node>, Problem> {
-        match node.tree {
-            Tree::List(parts) => Ok(parts),
-            Tree::Leaf(_) | Tree::Map(_) => Err(self.problem(node.at, otherwise.to_owned())),
-        }
-    }
-
-    pub(super) fn text(&self, node: Node, key: &str) -> Result<String, Problem> {
-        match node.tree {
-            Tree::Leaf(Value::Text(text)) => Ok(text),
-            _ => Err(self.problem(node.at, format!("`{key}` is not a text; put it in quotes"))),
-        }
-    }
-}
-
-fn did_you_mean(problem: Problem, near: Option<&str>) -> Problem {
-    match near {
-        Some(near) => problem.with_help(format!("did you mean `{near}`?")),
-        None => problem,
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate::{Operation, QueueName};
+    use crate::config::refusals;
+    use tidegate::{Action, Operation, QueueName};
 
     const GOOD: &str = r#"
 # Who may come in.
@@ -167,22 +83,9 @@ mod tests {
     - {queues: "*", actions: [inspect]}
 "#;
 
-    /// What is wrong with the file, with its help.
-    fn wrong(text: &str) -> String {
-        let problem = read(Path::new("tokens.yaml"), text).unwrap_err();
-        let report = format!("{:?}", miette::Report::new(problem));
-        assert!(!report.contains("hunter2"), "{report}");
-        // WHY: as it reads, wherever a line was broken.
-        report.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ")
-    }
-
     #[track_caller]
     fn refuses(before: &str, after: &str, told: &[&str]) {
-        assert!(GOOD.contains(before), "{before}");
-        let report = wrong(&GOOD.replacen(before, after, 1));
-        for told in told {
-            assert!(report.contains(told), "{told:?} is not in {report}");
-        }
+        refusals::refuses("tokens.yaml", GOOD, (before, after), told, read);
     }
 
     #[test]
@@ -227,8 +130,10 @@ mod tests {
     #[test]
     fn a_file_that_lets_nobody_in_is_refused() {
         for empty in ["", "# nothing\n", "[]\n"] {
-            assert!(wrong(empty).contains("`tidegate serve token NAME` makes one"));
+            let told = refusals::told("tokens.yaml", empty, read);
+            assert!(told.contains("`tidegate serve token NAME` makes one"));
         }
-        assert!(wrong("tokens: []\n").contains("begin each with `- name:`"));
+        let told = refusals::told("tokens.yaml", "tokens: []\n", read);
+        assert!(told.contains("begin each with `- name:`"));
     }
 }

@@ -59,8 +59,8 @@ impl Sends {
         tasks: &[NewTask],
     ) -> Result<Vec<Result<Enqueued>>> {
         let mut outcomes = Vec::new();
-        for part in parts(tasks) {
-            match self.request(queue, part).await {
+        for (part, bytes) in parts(tasks) {
+            match self.request(queue, part, bytes).await {
                 Ok(more) if outcomes.is_empty() => outcomes = more,
                 Ok(more) => outcomes.extend(more),
                 Err(error) if outcomes.is_empty() => return Err(error),
@@ -75,8 +75,12 @@ impl Sends {
     }
 
     /// Enqueues what fits one request.
-    async fn request(&self, queue: &QueueName, tasks: &[NewTask]) -> Result<Vec<Result<Enqueued>>> {
-        let bytes = tasks.iter().map(bytes_of).sum::<usize>();
+    async fn request(
+        &self,
+        queue: &QueueName,
+        tasks: &[NewTask],
+        bytes: usize,
+    ) -> Result<Vec<Result<Enqueued>>> {
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.credit_bytes);
         let permits = self.credit.acquire_many(permits);
         let _held = permits.await.map_err(|_| lost(ENQUEUE).on(queue))?;
@@ -162,19 +166,20 @@ async fn hand_out(
     credit.close();
 }
 
-/// Splits tasks into runs that fit one request.
-fn parts(tasks: &[NewTask]) -> impl Iterator<Item = &[NewTask]> {
+/// Splits tasks into runs that fit one request, each with its bytes.
+fn parts(tasks: &[NewTask]) -> impl Iterator<Item = (&[NewTask], usize)> {
     let mut left = tasks;
     std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fitting = left.iter().take_while(|task| {
-            bytes += bytes_of(task);
-            bytes <= MESSAGE_BYTES
-        });
-        let count = fitting.count().max(1).min(left.len());
+        let (mut count, mut sum) = (0, 0);
+        for bytes in left.iter().map(bytes_of) {
+            if count > 0 && sum + bytes > MESSAGE_BYTES {
+                break;
+            }
+            (count, sum) = (count + 1, sum + bytes);
+        }
         let (now, later) = left.split_at(count);
         left = later;
-        (!now.is_empty()).then_some(now)
+        (!now.is_empty()).then_some((now, sum))
     })
 }
 
@@ -185,7 +190,7 @@ mod tests {
     fn counts(bytes_of_each: &[usize]) -> Vec<usize> {
         let task = |bytes: &usize| NewTask::new("k", vec![0; *bytes]);
         let tasks: Vec<NewTask> = bytes_of_each.iter().map(task).collect();
-        parts(&tasks).map(<[NewTask]>::len).collect()
+        parts(&tasks).map(|(tasks, _)| tasks.len()).collect()
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) struct Call<T> {
     pub(super) alone: bool,
 }
 
-/// A call, and those that it carries: the number of each, its own first, and how much of it is theirs.
+/// A call, and once it carries others, the number of each, its own first, and how much of it is theirs.
 type Carrier<T> = (Call<T>, Vec<(u64, usize)>);
 
 /// Calls that went out as one and are not answered: under the number of the first, the number of each
@@ -49,6 +49,10 @@ type Carrier<T> = (Call<T>, Vec<(u64, usize)>);
 pub(super) struct Together(Mutex<HashMap<u64, Vec<(u64, usize)>>>);
 
 impl Together {
+    fn put(&self, number: u64, carried: Vec<(u64, usize)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, carried);
+    }
+
     /// The calls that a message carried, if it was more than one. Tells it once.
     pub(super) fn take(&self, number: u64) -> Option<Vec<(u64, usize)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&number)
@@ -85,15 +89,13 @@ impl<T: Joins> Outgoing<T> {
     fn sort(&mut self) {
         let mut messages: Vec<Carrier<T>> = Vec::new();
         for call in self.arrived.drain(..) {
-            let number = call.message.number();
-            let Some(call) = join(&mut messages, call, self.count_max) else { continue };
-            let carried = vec![(number, call.count)];
-            messages.push((call, carried));
+            if let Some(call) = join(&mut messages, call, self.count_max) {
+                messages.push((call, Vec::new()));
+            }
         }
-        let mut together = self.together.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (call, carried) in messages {
-            if carried.len() > 1 {
-                together.insert(call.message.number(), carried);
+            if !carried.is_empty() {
+                self.together.put(call.message.number(), carried);
             }
             self.ready.push_back(call.message);
         }
@@ -114,6 +116,9 @@ fn join<T: Joins>(messages: &mut [Carrier<T>], call: Call<T>, count_max: usize) 
         return Some(call);
     }
     let Call { message, count, bytes, alone: _ } = call;
+    if carried.is_empty() {
+        carried.push((into.message.number(), into.count));
+    }
     carried.push((message.number(), count));
     (into.count, into.bytes) = (into.count + count, into.bytes + bytes);
     into.message.join(message);
