@@ -1,7 +1,6 @@
 //! A server for one case: a directory, a port and tokens of its own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -9,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tidegate_conformance::services::free_port;
 use tidegate_core::{Broker, QueueName, QueueStats};
 
 use crate::cargo::root;
@@ -53,7 +53,7 @@ impl Server {
         let everything = entry("everything", TOKEN, "send, receive, inspect, administer");
         let tokens = everything + &entry("sender", SENDERS_TOKEN, "send");
         fs::write(dir.join("tokens.yaml"), tokens)?;
-        let address = format!("127.0.0.1:{}", free_port(number)?);
+        let address = format!("127.0.0.1:{}", free_port()?);
         let child = serve(&dir, &address)?;
         let mut server = Self { dir, address, child };
         server.wait_until_ready()?;
@@ -159,14 +159,4 @@ fn serve(dir: &Path, address: &str) -> Result<Child, Failure> {
     let log = fs::File::options().create(true).append(true).open(dir.join("server.log"))?;
     command.current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     Ok(command.spawn()?)
-}
-
-/// A port below those that the system gives to clients. WHY: while the server is away, a client that
-/// tries again and again could be given the server's own port, and then keeps it from coming back.
-fn free_port(number: u16) -> Result<u16, Failure> {
-    // Those that look at the same time begin apart.
-    let from = 20_000 + ((std::process::id() + 100 * u32::from(number)) % 10_000) as u16;
-    let ports = (from..30_000).chain(20_000..from);
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.into_iter().find(free).ok_or_else(|| "find a free port".into())
 }

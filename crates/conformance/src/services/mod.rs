@@ -6,8 +6,11 @@ pub mod redis;
 pub mod redis_cluster;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Why a server is not there.
@@ -77,12 +80,29 @@ pub fn family(process: u32) -> Vec<u32> {
     children.flat_map(family).chain([process]).collect()
 }
 
-/// A port that nobody listens on.
+/// The ports that servers are given: below those that the system gives to clients.
+///
+/// WHY: a client is given a port of its own for each connection. Until a server listens, and while it is away,
+/// one of the system's could be given to a client, and the server would not start.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A port that nobody listens on, and that this process was not given before.
 ///
 /// # Errors
 /// If there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let ports = u32::from(PORTS.end - PORTS.start);
+    // Processes that look at the same time begin apart.
+    let next = NEXT.get_or_init(|| AtomicU32::new(fastrand::u32(0..ports)));
+    for _ in 0..ports {
+        let step = next.fetch_add(1, Relaxed) % ports;
+        let port = PORTS.start + u16::try_from(step)?;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("every port for servers is taken".into())
 }
 
 /// Where a program lies: on the path, where Debian puts it, or where `cargo xtask` has put it.
@@ -96,4 +116,21 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     let last = ["/usr/sbin", "/usr/local/bin", own].map(PathBuf::from);
     let folders = first.into_iter().chain(std::env::split_paths(&path)).chain(versions).chain(last);
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_port_is_given_twice_or_to_a_client() {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(PORTS.end <= first, "the system gives {first} and up to clients");
+        let ports: Vec<u16> = (0..200).map(|_| free_port().unwrap()).collect();
+        assert!(ports.iter().all(|port| PORTS.contains(port)));
+        assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len());
+    }
 }

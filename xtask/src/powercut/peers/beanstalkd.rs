@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Instant;
 
+use tidegate_conformance::services::free_port;
+
 use super::wire::{Wire, until_gone};
-use super::{Peer, TASK_BYTES, free_port, started};
+use super::{Peer, TASK_BYTES, started};
 
 /// beanstalkd with one setting of `-f`, or its default.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ impl fmt::Display for Beanstalkd {
 
 impl Peer for Beanstalkd {
     fn start(&mut self, data: &Path) -> Result<Child, String> {
-        self.port = free_port()?;
+        self.port = free_port().map_err(|error| error.to_string())?;
         let data = data.display().to_string();
         let mut arguments = ["-l", "127.0.0.1", "-b", &data].map(str::to_owned).to_vec();
         arguments.extend(["-p".into(), self.port.to_string()]);

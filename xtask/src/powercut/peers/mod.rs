@@ -12,12 +12,14 @@ mod redis;
 mod wire;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use engine::{SenderArgs, sender};
+
+use tidegate_conformance::services::find_program;
 
 use crate::volume::{Cut, FileSystem, Volume};
 use crate::workload::DurabilityArg;
@@ -182,7 +184,7 @@ fn started(
     arguments: &[String],
     mut answers: impl FnMut() -> Result<(), String>,
 ) -> Result<Child, String> {
-    let mut command = Command::new(find(program));
+    let mut command = Command::new(find_program(program).unwrap_or_else(|| program.into()));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| format!("{program}: {error}"))?;
     let begun = Instant::now();
@@ -195,17 +197,4 @@ fn started(
         }
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// A program of the path, or one that was installed for the tests.
-fn find(program: &str) -> PathBuf {
-    let own = crate::cargo::root().join("target/services/nats/bin").join(program);
-    if own.exists() { own } else { PathBuf::from(program) }
-}
-
-/// A port that nobody listens on.
-fn free_port() -> Result<u16, String> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0));
-    let address = listener.and_then(|listener| listener.local_addr());
-    address.map(|address| address.port()).map_err(|error| format!("no free port: {error}"))
 }

@@ -7,9 +7,10 @@ use std::process::Child;
 use std::time::Instant;
 
 use serde_json::Value;
+use tidegate_conformance::services::free_port;
 
 use super::wire::{Wire, until_gone};
-use super::{Peer, TASK_BYTES, free_port, started};
+use super::{Peer, TASK_BYTES, started};
 
 /// NATS with one setting of `sync_interval`, or its default of two minutes.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl fmt::Display for Nats {
 
 impl Peer for Nats {
     fn start(&mut self, data: &Path) -> Result<Child, String> {
-        self.port = free_port()?;
+        self.port = free_port().map_err(|error| error.to_string())?;
         let is_new = !data.join("store").exists();
         let interval = self.sync_interval.map(|interval| format!("sync_interval: {interval:?}\n"));
         let config = format!(

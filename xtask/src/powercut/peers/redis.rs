@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Instant;
 
+use tidegate_conformance::services::free_port;
+
 use super::wire::{Wire, until_gone};
-use super::{Peer, TASK_BYTES, free_port, started};
+use super::{Peer, TASK_BYTES, started};
 
 /// Redis with one setting of `appendfsync`.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ impl fmt::Display for Redis {
 
 impl Peer for Redis {
     fn start(&mut self, data: &Path) -> Result<Child, String> {
-        self.port = free_port()?;
+        self.port = free_port().map_err(|error| error.to_string())?;
         let (port, data) = (self.port.to_string(), data.display().to_string());
         let arguments = ["--bind", "127.0.0.1", "--port", &port, "--dir", &data, "--save", ""];
         let durable = ["--appendonly", "yes", "--appendfsync", self.appendfsync];
