@@ -33,6 +33,8 @@ struct Lease {
     until_ms: u64,
     /// Whether nobody can have settled or released it.
     is_held: bool,
+    /// Whether somebody settled it for certain.
+    is_over: bool,
 }
 
 impl Ledger {
@@ -45,6 +47,14 @@ impl Ledger {
 
     pub fn leased(&mut self, lease: &proto::Lease, now_ms: u64) {
         let task = lease.task.as_ref().expect("a lease has a task").sequence;
+        if let Some(known) = self.leases.get_mut(&*lease.token) {
+            // A receive that was made again.
+            assert!(known.task == task && !known.is_over, "{task} has a token that is over");
+            let has_ended = known.is_held && known.until_ms <= now_ms;
+            assert!(!has_ended, "{task} has a token whose time was over at {now_ms}");
+            (known.until_ms, known.is_held) = (lease.until_ms, true);
+            return;
+        }
         let held = |known: &&Lease| known.task == task && known.is_held && known.until_ms > now_ms;
         if let Some(other) = self.leases.values().find(held) {
             panic!("{task} is leased until {} and was leased again at {now_ms}", other.until_ms);
@@ -52,8 +62,9 @@ impl Ledger {
         let token = lease.token.to_vec();
         let number = self.tokens.len();
         self.tokens.push(token.clone());
-        let record = Lease { task, number, until_ms: lease.until_ms, is_held: true };
-        assert!(self.leases.insert(token, record).is_none(), "a token was given out twice");
+        let until_ms = lease.until_ms;
+        let record = Lease { task, number, until_ms, is_held: true, is_over: false };
+        self.leases.insert(token, record);
     }
 
     /// A verdict that was carried out or not.
@@ -66,7 +77,7 @@ impl Ledger {
             return;
         }
         let lease = self.leases.get_mut(token).expect("a token that was given out");
-        lease.is_held = false;
+        (lease.is_held, lease.is_over) = (false, true);
         let (task, number) = (lease.task, lease.number);
         let is_stale = |other: &Lease| other.task == task && other.number > number;
         assert!(!self.leases.values().any(is_stale), "a stale token settled {task}");

@@ -120,6 +120,19 @@ CREATE TABLE settled_1 PARTITION OF settled FOR VALUES IN (1);
 CREATE TABLE settled_2 PARTITION OF settled FOR VALUES IN (2);
 CREATE INDEX settled_by_fence ON settled (fence);
 
+-- Receives that have a name, with the tasks they handed out and when the leases of those end. Known until
+-- `until`; then the same name is another receive.
+CREATE TABLE attempts (
+    queue_id bigint      NOT NULL,
+    name     bytea       NOT NULL,
+    seqs     bigint[]    NOT NULL,
+    fences   bigint[]    NOT NULL,
+    ends     timestamptz NOT NULL,
+    until    timestamptz NOT NULL,
+    PRIMARY KEY (queue_id, name)
+);
+CREATE INDEX attempts_end ON attempts (until);
+
 -- How many live tasks a queue has: the newest base, and what was added and taken away by transactions
 -- that its snapshot has not seen. Rows are only ever added, and old ones deleted together.
 CREATE TABLE bases (

@@ -1,6 +1,7 @@
 -- Input:     the functions of 0002.
 -- Output:    `advance`, `claim`, `next_due`, `horizon`.
--- Guarantee: a task is handed out to one receive at a time, with a fence never used before. None of
+-- Guarantee: a task is handed out to one receive at a time, with a fence never used before; receives that
+--            are one by their name hand out the same. None of
 --            these waits for a row or a lane that another holds.
 
 -- Does what is due in a queue: scheduled tasks become ready, leases end, what is too old is dropped.
@@ -116,12 +117,15 @@ END $$;
 -- p_lows: for each of p_priorities the transaction before which nothing is left of it, but for what
 -- transactions in p_open have made: `horizon` tells them. A claim walks only what became available later,
 -- however many dead entries lie before that. Priorities that are not given are walked from their beginning.
--- p_from: as of `advance`. p_lease: how long, in microseconds; null is the queue's.
+-- p_from: as of `advance`. p_lease: how long, in microseconds; null is the queue's. p_attempt: the receive's
+-- name, if it has one: what an earlier one of that name handed out and is held as it was then is handed out
+-- once more.
 --
 -- The first row is about the call: `until` is the server's time, `seq` 1 if the timers are done up to
 -- it, `deliveries` how many tasks became available. The others are tasks, in their order. No row: no such queue.
 CREATE FUNCTION claim(p_queue bigint, p_session bigint, p_limit integer, p_per_key integer, p_lease bigint,
-                      p_priorities smallint[], p_lows text[], p_open text[], p_from timestamptz)
+                      p_priorities smallint[], p_lows text[], p_open text[], p_from timestamptz,
+                      p_attempt bytea)
 RETURNS TABLE (seq bigint, fence bigint, until timestamptz, lease bigint, deliveries integer, uncounted integer,
                priority smallint, id uuid, kind text, key text, headers text, last_error text, moved text,
                enqueued_at timestamptz, payload bytea)
@@ -140,6 +144,7 @@ DECLARE
     span interval;
     now timestamptz;
     open_txs xid8[] := p_open::xid8[];
+    is_again boolean := false;
 BEGIN
     SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
     IF NOT FOUND THEN
@@ -150,10 +155,16 @@ BEGIN
     RETURN QUERY SELECT due.is_done::integer::bigint, NULL::bigint, now, NULL::bigint, due.woken, NULL::integer,
         NULL::smallint, NULL::uuid, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
         NULL::timestamptz, NULL::bytea;
-    IF q.paused THEN
+    IF p_attempt IS NOT NULL THEN
+        picks := given_before(p_queue, p_attempt, p_limit);
+        is_again := picks <> '{}';
+    END IF;
+    IF q.paused AND NOT is_again THEN
         RETURN;
     END IF;
-    FOR level IN SELECT p.priority FROM priorities AS p WHERE p.queue_id = p_queue ORDER BY p.priority DESC LOOP
+    FOR level IN SELECT p.priority FROM priorities AS p
+                  WHERE p.queue_id = p_queue AND NOT is_again ORDER BY p.priority DESC
+    LOOP
         low := coalesce(p_lows[array_position(p_priorities, level)], '0')::xid8;
         IF open_txs <> '{}' THEN
             picks := picks || ARRAY(
@@ -172,7 +183,7 @@ BEGIN
     IF picks = '{}' THEN
         RETURN;
     END IF;
-    IF q.ordered AND p_per_key > 1 THEN
+    IF q.ordered AND p_per_key > 1 AND NOT is_again THEN
         picks := with_followers(p_queue, picks, p_per_key, p_limit);
     END IF;
     now := clock_timestamp();
@@ -180,12 +191,43 @@ BEGIN
     RETURN QUERY
     WITH held AS (
         UPDATE tasks AS t
-           SET state = 2, tx = NULL, settled = false, fence = nextval('fence_sequence'), holder = p_session,
-               deliveries = t.deliveries + 1, until = now + span
+           SET state = 2, tx = NULL, settled = false, holder = p_session, until = now + span,
+               fence = CASE WHEN is_again THEN t.fence ELSE nextval('fence_sequence') END,
+               deliveries = t.deliveries + (NOT is_again)::integer
          WHERE t.seq = ANY (picks)
      RETURNING t.seq, t.fence, t.until, (extract(epoch FROM span) * 1000000)::bigint, t.deliveries, t.uncounted, t.priority, t.id, t.kind, t.key,
                t.headers::text, t.last_error, t.moved::text, t.enqueued_at, t.payload)
     SELECT h.* FROM held AS h ORDER BY array_position(picks, h.seq);
+    IF p_attempt IS NOT NULL THEN
+        INSERT INTO attempts AS a (queue_id, name, seqs, fences, ends, until)
+        SELECT p_queue, p_attempt, array_agg(t.seq ORDER BY array_position(picks, t.seq)),
+               array_agg(t.fence ORDER BY array_position(picks, t.seq)), now + span, now + interval '5 minutes'
+          FROM tasks AS t WHERE t.seq = ANY (picks)
+            ON CONFLICT (queue_id, name) DO UPDATE
+           SET seqs = excluded.seqs, fences = excluded.fences, ends = excluded.ends, until = excluded.until;
+    END IF;
+END $$;
+
+-- The tasks that an earlier receive of this name handed out, if all of them are held as they were then and
+-- they are no more than `p_limit`; else none. Of two receives of one name at once the second waits for the first.
+CREATE FUNCTION given_before(p_queue bigint, p_attempt bytea, p_limit integer) RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    given attempts;
+    held bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(lock_space() + 5, hashtext(p_queue || ' ' || encode(p_attempt, 'hex')));
+    SELECT * INTO given FROM attempts AS a
+     WHERE a.queue_id = p_queue AND a.name = p_attempt AND a.until > clock_timestamp();
+    IF NOT FOUND OR cardinality(given.seqs) > p_limit THEN
+        RETURN '{}';
+    END IF;
+    -- Those that somebody settles or extends at this moment are not as they were.
+    WITH locked AS (
+        SELECT t.seq, t.fence, t.queue_id, t.state, t.settled, t.until FROM tasks AS t
+         WHERE t.seq = ANY (given.seqs) FOR UPDATE SKIP LOCKED)
+    SELECT count(*) INTO held FROM unnest(given.seqs, given.fences) AS g (seq, fence) JOIN locked AS l ON l.seq = g.seq
+     WHERE l.queue_id = p_queue AND l.fence = g.fence AND l.state = 2 AND NOT l.settled AND l.until = given.ends;
+    RETURN CASE WHEN held = cardinality(given.seqs) THEN given.seqs ELSE '{}' END;
 END $$;
 
 -- The picked tasks, each with up to `p_per_key` - 1 that are ready right behind it in its lane. Of a lane

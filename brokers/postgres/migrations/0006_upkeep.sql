@@ -35,6 +35,9 @@ BEGIN
     DELETE FROM dedup AS d USING (SELECT e.queue_id, e.key FROM dedup AS e WHERE e.until <= now
                                    LIMIT 1000 FOR UPDATE SKIP LOCKED) AS o
      WHERE d.queue_id = o.queue_id AND d.key = o.key;
+    DELETE FROM attempts AS a USING (SELECT e.queue_id, e.name FROM attempts AS e WHERE e.until <= now
+                                      LIMIT 1000 FOR UPDATE SKIP LOCKED) AS o
+     WHERE a.queue_id = o.queue_id AND a.name = o.name;
     RETURN true;
 END $$;
 
@@ -227,6 +230,7 @@ BEGIN
     DELETE FROM queues WHERE id = p_queue;
     DELETE FROM tasks WHERE queue_id = p_queue;
     DELETE FROM dedup WHERE queue_id = p_queue;
+    DELETE FROM attempts WHERE queue_id = p_queue;
     DELETE FROM priorities WHERE queue_id = p_queue;
     DELETE FROM bases WHERE queue_id = p_queue;
     DELETE FROM changes WHERE queue_id = p_queue;

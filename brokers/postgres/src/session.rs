@@ -91,13 +91,14 @@ impl PostgresSession {
     }
 
     async fn claim_from(&self, queue: &Queue, options: &ReceiveOptions) -> Result<Vec<Row>> {
-        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id: _ } = options;
+        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id } = options;
         let inner = &self.postgres.inner;
         let reached = queue.reached(inner.watch.now());
         let limit = i32::try_from(*limit).unwrap_or(i32::MAX);
         let per_key = i32::try_from(*per_key).unwrap_or(i32::MAX);
         let lease = lease.map(micros);
-        let parameters: [Parameter<'_>; 9] = [
+        let attempt = attempt_id.as_ref().map(|id| id.as_str().as_bytes());
+        let parameters: [Parameter<'_>; 10] = [
             (&queue.id, ID),
             (&self.number, Type::INT8),
             (&limit, Type::INT4),
@@ -107,6 +108,7 @@ impl PostgresSession {
             (&reached.lows, Type::TEXT_ARRAY),
             (&reached.open, Type::TEXT_ARRAY),
             (&reached.timers, Type::TIMESTAMPTZ),
+            (&attempt, Type::BYTEA),
         ];
         self.call(Operation::Receive, &inner.server.statements.claim, &parameters).await
     }

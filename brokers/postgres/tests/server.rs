@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 mod suite {
+    pub(crate) mod attempts;
     pub(crate) mod callers;
     pub(crate) mod connections;
     pub(crate) mod dead_rows;

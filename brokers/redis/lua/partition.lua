@@ -19,6 +19,7 @@
 --   q     hash    ordering key -> its turn in a0, while it is available
 --   u ue  hash    dedup key -> who holds it; zset of the ends of their windows
 --   o:N   set     fences whose delivery is over, in the Nth part of the memory; the parts expire
+--   b be  hash    name of a receive -> what it was handed; zset of the names by when they are forgotten
 --   j     hash    tasks on their way to another queue, by the name of the move
 --   v     zset    names of the moves that arrived here, by time
 --   gm    zset    members of the queue's group by the time they were last heard of; in the first partition only, as

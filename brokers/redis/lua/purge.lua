@@ -17,7 +17,7 @@ for _, level in ipairs(levels) do
   redis.call('XGROUP', 'CREATE', base .. 's' .. level, GROUP, '0', 'MKSTREAM')
   redis.call('HDEL', KEYS[1], 'at:s' .. level)
 end
-for _, letter in ipairs({ 'h', 't', 'l', 'd', 'r', 'w', 'k', 'q', 'u', 'ue' }) do
+for _, letter in ipairs({ 'h', 't', 'l', 'd', 'r', 'w', 'k', 'q', 'u', 'ue', 'b', 'be' }) do
   redis.call('UNLINK', base .. letter)
 end
 for _, one in ipairs(dead) do

@@ -1,6 +1,8 @@
 -- Hands out tasks: the highest priority first, then what has been available longest.
 --
--- ARGV  most tasks, lease_us or -1 for the queue's, most tasks of one key, the consumer's name
+-- ARGV  most tasks, lease_us or -1 for the queue's, most tasks of one key, the consumer's name, the receive's own name
+--       or nothing, and with a name whether what an earlier one of it was handed is wanted: 'again' or nothing, 'new'
+--       tasks only, or 'either'
 -- Returns the leases, each {number, fence, priority, deliveries, attempts, record of a move or false, last error or
 -- false, fields, when it was first sent}; the length of the leases; where nothing was handed out how long until
 -- something may be due, in microseconds, else -1; the queue's id; the time.
@@ -10,23 +12,34 @@ advance()
 local want, per_key, consumer = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[4]
 local lease_us = tonumber(ARGV[2])
 if lease_us < 0 then lease_us = meta.lease_us end
+local name, wanted = ARGV[5], ARGV[6]
 local leases = {}
 local fence
 -- Records and ends of leases, written together.
 local kept, timed = {}, {}
 
 local till = text(now + lease_us)
+local function add(number, record, fields)
+  want = want - 1
+  leases[#leases + 1] = {
+    number, record.f, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
+    record.err or false, fields, record.e0 or record.e,
+  }
+end
+
 local function hand_out(name, number, record, fields)
   fence = fence and fence + 1 or next_of('fence')
   record.n, record.f, record.g, record.s = record.n + 1, fence, nil, 'l'
   local place = #kept
   kept[place + 1], kept[place + 2] = name, pack(record)
   timed[place + 1], timed[place + 2] = till, name
-  want = want - 1
-  leases[#leases + 1] = {
-    number, fence, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
-    record.err or false, fields, record.e0 or record.e,
-  }
+  add(number, record, fields)
+end
+
+local function hand_out_again(number)
+  local record = record_of(number)
+  timed[#timed + 1], timed[#timed + 2] = till, text(number)
+  add(number, record, fields_of(number, record))
 end
 
 local function read(stream, level, count)
@@ -63,7 +76,11 @@ local function take(level, turn)
   refresh(key, now)
 end
 
-if not meta.paused then
+local before = name ~= '' and wanted ~= 'new' and given_before(name) or {}
+local is_again = #before > 0 and #before <= want
+if is_again then
+  for _, number in ipairs(before) do hand_out_again(number) end
+elseif wanted ~= 'again' and not meta.paused then
   for _, level in ipairs(priorities()) do
     local stream = 's' .. level
     while want > 0 do
@@ -83,11 +100,18 @@ if not meta.paused then
   end
 end
 local due = -1
-if fence then
-  set('fence', fence)
-  redis.call('HSET', base .. 't', unpack(kept))
+if #leases > 0 then
+  if fence then
+    set('fence', fence)
+    redis.call('HSET', base .. 't', unpack(kept))
+  end
   redis.call('ZADD', base .. 'l', unpack(timed))
   due_by(now + lease_us)
+  if name ~= '' then
+    local numbers, fences = {}, {}
+    for place, lease in ipairs(leases) do numbers[place], fences[place] = lease[1], lease[2] end
+    remember_attempt(name, numbers, fences, now + lease_us)
+  end
 elseif meta.due < NEVER then
   due = math.max(meta.due - now, 0)
 end

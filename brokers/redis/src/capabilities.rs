@@ -21,7 +21,7 @@ pub fn capabilities() -> Capabilities {
         ordering: OrderingSupport::PerKey,
         lease: LeaseSupport::Timed(limits::LEASE_MAX),
         lease_per_receive: true,
-        attempt_memory: None,
+        attempt_memory: Some(limits::ATTEMPT_MEMORY),
         fencing: Fencing::Enforced,
         release: ReleaseCost::KeepsAttempt,
         deliveries: DeliveryCount::Counted,

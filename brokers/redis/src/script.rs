@@ -6,6 +6,7 @@ use redis::Script;
 
 const PARTITION: &str = include_str!("../lua/partition.lua");
 const SETTLING: &str = include_str!("../lua/settling.lua");
+const ATTEMPTS: &str = include_str!("../lua/attempts.lua");
 const VIEWS: &str = include_str!("../lua/views.lua");
 
 macro_rules! scripts {
@@ -24,7 +25,8 @@ scripts! {
     DECLARE = [] "declare.lua";
     UPDATE = [] "update.lua";
     ENQUEUE = [] "enqueue.lua";
-    RECEIVE = [] "receive.lua";
+    RECEIVE = [ATTEMPTS] "receive.lua";
+    ATTEMPT = [ATTEMPTS] "attempt.lua";
     SETTLE = [SETTLING] "settle.lua";
     EXTEND = [SETTLING] "extend.lua";
     SETTLE_AND_ENQUEUE = [SETTLING] "settle_and_enqueue.lua";

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_listener::EventListener;
-use futures_util::future::select_all;
+use futures_util::future::{select_all, try_join_all};
 use redis::Cmd;
 use tidegate_core::{
-    Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
+    AttemptId, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
     ReceiveOptions, Result, Session, Settled, State, Timestamp, Verdict,
 };
 
@@ -20,7 +20,7 @@ use crate::envelope::{self, Fields};
 use crate::gather::{Gathered, Wanted};
 use crate::group::Membership;
 use crate::partition::{Partition, time};
-use crate::reply::{self, Parts, strange};
+use crate::reply::{self, Parts, int_of, strange};
 use crate::script;
 use crate::token::Fenced;
 
@@ -48,6 +48,17 @@ impl fmt::Debug for RedisSession {
 
 /// What tokens say, with their places among those that were given.
 type Placed = Vec<(usize, Fenced)>;
+
+/// Which tasks a receive that has a name wants of a partition.
+#[derive(Clone, Copy)]
+enum Which {
+    /// What an earlier receive of the name was handed, or nothing.
+    Again,
+    /// Tasks that were not handed out to it before.
+    New,
+    /// The first of these if it can be had, else the second.
+    Either,
+}
 
 /// What one look found.
 struct Look {
@@ -97,18 +108,57 @@ impl RedisSession {
         }
     }
 
+    /// Looks once at the partitions that are `mine`, or where an earlier receive of the same name was handed tasks.
+    async fn look(&self, mine: &[&Partition], options: &ReceiveOptions) -> Result<Look> {
+        let Some(id) = &options.attempt_id else {
+            return self.look_through(mine, options, Which::New).await;
+        };
+        if let ([_only], [_of_one]) = (mine, self.partitions.as_slice()) {
+            return self.look_through(mine, options, Which::Either).await;
+        }
+        let before = self.given_before(id, options.limit).await?;
+        if before.is_empty() {
+            return self.look_through(mine, options, Which::New).await;
+        }
+        self.look_through(&before, options, Which::Again).await
+    }
+
+    /// Where tasks lie that an earlier receive of this name was handed: nowhere unless all of them are held as they
+    /// were then and are no more than `limit`.
+    async fn given_before(&self, id: &AttemptId, limit: usize) -> Result<Vec<&Partition>> {
+        const RECEIVE: Operation = Operation::Receive;
+        let ask = async |partition| {
+            let answer = self.redis.change(&script::ATTEMPT, partition, RECEIVE, |call| {
+                call.arg(id.as_str());
+            });
+            int_of(&answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)
+        };
+        let counts = try_join_all(self.partitions.iter().map(ask)).await?;
+        let sum: Option<usize> = counts.iter().map(|count| usize::try_from(*count).ok()).sum();
+        if sum.is_none_or(|sum| sum > limit) {
+            return Ok(Vec::new());
+        }
+        let counted = self.partitions.iter().zip(counts);
+        Ok(counted.filter(|(_, count)| *count > 0).map(|(partition, _)| partition).collect())
+    }
+
     /// Looks once at partitions until there is enough.
-    async fn look(&self, partitions: &[&Partition], options: &ReceiveOptions) -> Result<Look> {
+    async fn look_through(
+        &self,
+        partitions: &[&Partition],
+        options: &ReceiveOptions,
+        which: Which,
+    ) -> Result<Look> {
         let mut look = Look { leases: Vec::new(), due: None };
         let first = self.first.fetch_add(1, Ordering::Relaxed);
         for turn in 0..partitions.len() {
-            let wanted = options.limit.saturating_sub(look.leases.len());
+            let limit = options.limit.saturating_sub(look.leases.len());
             let Some(partition) = partitions.get((first + turn) % partitions.len()) else {
                 continue;
             };
-            if wanted > 0 {
-                let options = ReceiveOptions { limit: wanted, ..options.clone() };
-                self.look_at(partition, &options, &mut look).await?;
+            if limit > 0 {
+                let options = ReceiveOptions { limit, ..options.clone() };
+                self.look_at(partition, &options, which, &mut look).await?;
             }
         }
         Ok(look)
@@ -118,14 +168,16 @@ impl RedisSession {
         &self,
         partition: &Partition,
         options: &ReceiveOptions,
+        which: Which,
         look: &mut Look,
     ) -> Result<()> {
         const RECEIVE: Operation = Operation::Receive;
-        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id: _ } = options;
+        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id } = options;
         let limit = (*limit).min(crate::capabilities::BATCH_MAX);
         let lease_us = lease.map_or(-1, |lease| lease.as_micros() as i64);
         let answer = self.redis.change(&script::RECEIVE, partition, RECEIVE, |call| {
             call.arg(limit).arg(lease_us).arg(*per_key).arg(CONSUMER);
+            call.arg(attempt_id.as_ref().map_or("", AttemptId::as_str)).arg(which.word());
         });
         let mut answer = Parts::of(answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)?;
         let leases = answer.parts()?;
@@ -228,6 +280,17 @@ impl RedisSession {
             }
         }
         outcomes.into_iter().map(|outcome| outcome.ok_or_else(|| strange(doing))).collect()
+    }
+}
+
+impl Which {
+    /// As `lua/receive.lua` reads it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Again => "again",
+            Self::New => "new",
+            Self::Either => "either",
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
 use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{
-    Broker, Capacity, DeadLetterPolicy, ErrorKind, ManualClock, NewTask, Partitions, QueueName,
-    QueueSpec, ReceiveOptions, SessionOptions, Unique, Verdict,
+    AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, ManualClock, NewTask, Partitions,
+    QueueName, QueueSpec, ReceiveOptions, SessionOptions, Unique, Verdict,
 };
 use tidegate_redis::Config;
 
@@ -263,4 +263,34 @@ async fn who_waits_behind_a_send_that_is_dropped_is_served_all_the_same() {
     let behind = sends.pop().unwrap();
     drop(sends);
     tokio::time::timeout(GUARD, behind).await.expect("nobody took it along").unwrap();
+}
+
+/// Takes `seconds` off the time for which receives are known by their names.
+const SOONER: &str = "
+    local given = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))
+    given.till = given.till - tonumber(ARGV[2]) * 1000000
+    redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(given))
+    return redis.call('TTL', KEYS[1])";
+
+#[tokio::test]
+async fn a_receive_is_forgotten_after_five_minutes() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "prefix=shop").await;
+    let mail = named("mail");
+    broker.declare(&QueueSpec::new(mail.clone())).await.unwrap();
+    broker.enqueue_one(&mail, NewTask::new("k", "x")).await.unwrap();
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let again = ReceiveOptions::up_to(1).named(AttemptId::new("a").unwrap());
+    assert_eq!(receiver.receive(&again).await.unwrap().len(), 1);
+    let mut client = client(&server).await;
+    let mut sooner = async |seconds: u32| {
+        let mut call = cmd("EVAL");
+        call.arg(SOONER).arg(1).arg("shop:{mail/0}:b").arg("a").arg(seconds);
+        let left: i64 = call.query_async(&mut client).await.unwrap();
+        assert!((270..=301).contains(&left), "{left} s until all names are dropped");
+        receiver.receive(&again).await.unwrap().len()
+    };
+    assert_eq!(sooner(270).await, 1);
+    // It was made again a moment ago, and is known for five minutes from then.
+    assert_eq!(sooner(301).await, 0);
 }

@@ -11,7 +11,7 @@ use tidegate_core::capabilities::{CapacitySupport, DeadLetterSupport, LeaseSuppo
 use tidegate_core::queue::DeadLetterPolicy;
 use tidegate_core::{
     Broker, Capabilities, Capacity, Enqueued, Error, ErrorKind, Holder, Lease, NewTask, Ordering,
-    QueueName, QueueSpec, ReceiveOptions, Receiver, SessionOptions, Verdict,
+    QueueName, QueueSpec, ReceiveOptions, Receiver, SessionOptions, Timestamp, Verdict,
 };
 
 use crate::harness::Stage;
@@ -235,6 +235,22 @@ impl Trial {
             texts(&leases)
         );
         Ok(())
+    }
+
+    /// Fails if something is handed out before `due`, by the broker's own time. `true` if it was handed out in time
+    /// already: nobody knows how long a restart takes.
+    pub(crate) async fn nothing_before(
+        &self,
+        from: &Receiver,
+        due: impl Fn(&Lease) -> Timestamp,
+    ) -> Result<bool, Failure> {
+        let leases = from.receive(&ReceiveOptions::up_to(10)).await?;
+        for lease in &leases {
+            let due = due(lease);
+            let is_early = lease.until < due.plus(lease.duration);
+            ensure!(!is_early, "due at {due:?}, and handed out before: {lease:?}");
+        }
+        Ok(!leases.is_empty())
     }
 
     /// Receives all that is ready and completes it, and tells the texts in order.

@@ -983,9 +983,11 @@ type Capabilities struct {
 	// The most tasks in one request.
 	BatchMax uint32 `protobuf:"varint,20,opt,name=batch_max,json=batchMax,proto3" json:"batch_max,omitempty"`
 	// The longest payload in bytes.
-	PayloadMax    uint64 `protobuf:"varint,21,opt,name=payload_max,json=payloadMax,proto3" json:"payload_max,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PayloadMax uint64 `protobuf:"varint,21,opt,name=payload_max,json=payloadMax,proto3" json:"payload_max,omitempty"`
+	// How long a receive is known by its attempt id; none if it is not.
+	AttemptMemoryUs *uint64 `protobuf:"varint,22,opt,name=attempt_memory_us,json=attemptMemoryUs,proto3,oneof" json:"attempt_memory_us,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Capabilities) Reset() {
@@ -1161,6 +1163,13 @@ func (x *Capabilities) GetBatchMax() uint32 {
 func (x *Capabilities) GetPayloadMax() uint64 {
 	if x != nil {
 		return x.PayloadMax
+	}
+	return 0
+}
+
+func (x *Capabilities) GetAttemptMemoryUs() uint64 {
+	if x != nil && x.AttemptMemoryUs != nil {
+		return *x.AttemptMemoryUs
 	}
 	return 0
 }
@@ -2440,7 +2449,12 @@ type Credit struct {
 	// How long to hold them; the queue's lease if it is left out.
 	LeaseUs *uint64 `protobuf:"varint,3,opt,name=lease_us,json=leaseUs,proto3,oneof" json:"lease_us,omitempty"`
 	// Most tasks of one ordering key; 0 is 1.
-	PerKey        uint32 `protobuf:"varint,4,opt,name=per_key,json=perKey,proto3" json:"per_key,omitempty"`
+	PerKey uint32 `protobuf:"varint,4,opt,name=per_key,json=perKey,proto3" json:"per_key,omitempty"`
+	// Names this step, at most 128 bytes, so that it can be taken again when its answer was lost: for as
+	// long as `Capabilities.attempt_memory_us` says, a credit with the same id, on whatever connection, is
+	// answered with the same tasks and tokens, their leases begun anew, as long as each of them is held
+	// as it was handed out. Empty for none. Not for a credit that stands.
+	AttemptId     string `protobuf:"bytes,5,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2501,6 +2515,13 @@ func (x *Credit) GetPerKey() uint32 {
 		return x.PerKey
 	}
 	return 0
+}
+
+func (x *Credit) GetAttemptId() string {
+	if x != nil {
+		return x.AttemptId
+	}
+	return ""
 }
 
 // Takes a credit back. The step that gave it is answered at once, perhaps with leases that were on
@@ -5193,7 +5214,7 @@ const file_tidegate_v1_broker_proto_rawDesc = "" +
 	"\tis_atomic\x18\x05 \x01(\bR\bisAtomic\x12*\n" +
 	"\x11request_bytes_max\x18\x06 \x01(\rR\x0frequestBytesMax\"\n" +
 	"\n" +
-	"\bDraining\"\xe5\a\n" +
+	"\bDraining\"\xac\b\n" +
 	"\fCapabilities\x12%\n" +
 	"\fdelay_max_us\x18\x01 \x01(\x04H\x00R\n" +
 	"delayMaxUs\x88\x01\x01\x120\n" +
@@ -5221,11 +5242,13 @@ const file_tidegate_v1_broker_proto_rawDesc = "" +
 	"\tretention\x18\x13 \x01(\bR\tretention\x12\x1b\n" +
 	"\tbatch_max\x18\x14 \x01(\rR\bbatchMax\x12\x1f\n" +
 	"\vpayload_max\x18\x15 \x01(\x04R\n" +
-	"payloadMaxB\x0f\n" +
+	"payloadMax\x12/\n" +
+	"\x11attempt_memory_us\x18\x16 \x01(\x04H\x04R\x0fattemptMemoryUs\x88\x01\x01B\x0f\n" +
 	"\r_delay_max_usB\x15\n" +
 	"\x13_retry_delay_max_usB\x0f\n" +
 	"\r_priority_maxB\x16\n" +
-	"\x14_dedup_window_max_us\"\xc5\x05\n" +
+	"\x14_dedup_window_max_usB\x14\n" +
+	"\x12_attempt_memory_us\"\xc5\x05\n" +
 	"\tQueueSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\bordering\x18\x02 \x01(\x0e2\x15.tidegate.v1.OrderingR\bordering\x12+\n" +
@@ -5332,12 +5355,14 @@ const file_tidegate_v1_broker_proto_rawDesc = "" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x1b\n" +
 	"\x06member\x18\x02 \x01(\tH\x00R\x06member\x88\x01\x01B\t\n" +
 	"\a_member\"\b\n" +
-	"\x06Opened\"\x8e\x01\n" +
+	"\x06Opened\"\xad\x01\n" +
 	"\x06Credit\x12\x14\n" +
 	"\x05limit\x18\x01 \x01(\rR\x05limit\x12\x1c\n" +
 	"\await_us\x18\x02 \x01(\x04H\x00R\x06waitUs\x88\x01\x01\x12\x1e\n" +
 	"\blease_us\x18\x03 \x01(\x04H\x01R\aleaseUs\x88\x01\x01\x12\x17\n" +
-	"\aper_key\x18\x04 \x01(\rR\x06perKeyB\n" +
+	"\aper_key\x18\x04 \x01(\rR\x06perKey\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x05 \x01(\tR\tattemptIdB\n" +
 	"\n" +
 	"\b_wait_usB\v\n" +
 	"\t_lease_us\" \n" +

@@ -1,7 +1,7 @@
 //! Receiving again what an answer that was lost had handed out.
 
 use tidegate_core::limits::ATTEMPT_MEMORY;
-use tidegate_core::{AttemptId, Lease, LeaseToken, ReceiveOptions, Receiver, Settled, State};
+use tidegate_core::{AttemptId, Lease, LeaseToken, Partitions, QueueSpec, ReceiveOptions, Receiver, Settled, State};
 
 use crate::trial::{DONE, Failure, Proof, Shown, Trial, ensure, ensure_eq, refused, release_at_once};
 
@@ -122,6 +122,35 @@ pub(super) async fn a_receive_of_fewer_tasks_is_not_the_same(t: Trial) -> Proof 
     let fewer = rx.receive(&attempt(1, "both")?).await?;
     let known = fewer.iter().any(|lease| tokens(&first).contains(&lease.token));
     ensure!(first.len() < 2 || !known, "half of a receive was handed out again");
+    Ok(Shown::Honoured)
+}
+
+pub(super) async fn a_receive_over_partitions_is_made_again_whole_or_not_at_all(
+    t: Trial,
+) -> Proof {
+    let partitions = Partitions::new(5).map_err(Failure::new)?;
+    let spec = QueueSpec { partitions, ..t.spec("mail")? };
+    let rx = t.start(&spec).await?;
+    t.send(&spec.name, &["a", "b", "c", "d", "e", "f", "g"]).await?;
+    let all = attempt(7, "all")?;
+    if t.can().attempt_memory.is_none() {
+        return refused(rx.receive(&all).await);
+    }
+    let sorted = |leases: &[Lease]| {
+        let mut sorted = tokens(leases);
+        sorted.sort_by(|one, other| one.as_bytes().cmp(other.as_bytes()));
+        sorted
+    };
+    let first = rx.receive(&all).await?;
+    let again = rx.receive(&all).await?;
+    ensure_eq!(sorted(&again), sorted(&first), "the tokens of the receive made again");
+    let Some((one, others)) = first.split_last() else {
+        return Err(Failure::new("no task was received"));
+    };
+    ensure_eq!(rx.complete(one).await?, DONE, "a complete");
+    let anew = rx.receive(&all).await?;
+    let known = anew.iter().any(|lease| tokens(others).contains(&lease.token));
+    ensure!(!known, "a part of a receive was handed out again: {anew:?}");
     Ok(Shown::Honoured)
 }
 

@@ -69,6 +69,7 @@ topics! {
         a_receive_whose_task_another_one_took_is_not_made_again,
         a_receive_whose_lease_was_extended_is_not_made_again,
         a_receive_of_fewer_tasks_is_not_the_same,
+        a_receive_over_partitions_is_made_again_whole_or_not_at_all,
         a_receive_is_known_for_five_minutes,
     ]
     lease: [
