@@ -12,7 +12,7 @@ use tidegate_core::{
     SessionOptions, Settled, State, Verdict,
 };
 
-use crate::disk::{Disk, DiskFile, DiskLock, RealDisk};
+use crate::disk::{Disk, DiskFile, DiskLock, RealDisk, Zeros};
 use crate::driver::EngineDriver;
 use crate::engine::Engine;
 use crate::janitor::Janitor;
@@ -48,9 +48,9 @@ impl Disk for FaultyDisk {
         RealDisk.list(path)
     }
 
-    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn DiskFile>> {
+    fn create(&self, path: &Path, len: u64, zeros: Zeros) -> io::Result<Arc<dyn DiskFile>> {
         self.0.check(&self.0.creates, io::ErrorKind::StorageFull)?;
-        Ok(Arc::new(FaultyFile(RealDisk.create(path, len)?, self.0.clone())))
+        Ok(Arc::new(FaultyFile(RealDisk.create(path, len, zeros)?, self.0.clone())))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {

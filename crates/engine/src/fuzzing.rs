@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tidegate_core::ErrorKind;
 
-use crate::disk::{Disk, DiskFile, DiskLock};
+use crate::disk::{Disk, DiskFile, DiskLock, Zeros};
 use crate::log::segment::segment_path;
 use crate::log::{frame, record, recovery};
 use crate::position::Position;
@@ -87,7 +87,7 @@ impl Disk for Image {
         Ok(self.segments.iter().map(|(id, _)| Self::name(*id)).collect())
     }
 
-    fn create(&self, _path: &Path, _len: u64) -> io::Result<Arc<dyn DiskFile>> {
+    fn create(&self, _path: &Path, _len: u64, _zeros: Zeros) -> io::Result<Arc<dyn DiskFile>> {
         refused()
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::segment::{Segment, SegmentHeader, segment_path, spare_path};
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, Zeros};
 
 /// Smallest and largest segment. Small ones keep a small queue small; large ones make rotation rare.
 pub(crate) const SEGMENT_BYTES_MIN: u32 = 4 << 20;
@@ -158,7 +158,8 @@ pub(crate) fn make_file(
     len: u64,
     synced: bool,
 ) -> io::Result<Arc<dyn DiskFile>> {
-    let file = disk.create(path, len)?;
+    let zeros = if synced { Zeros::Written } else { Zeros::Promised };
+    let file = disk.create(path, len, zeros)?;
     if synced {
         file.sync()?;
     }

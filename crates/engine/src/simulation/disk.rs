@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::faults::End;
 use super::file::Inode;
 use super::machine::{Entry, Kind, Luck, Machine, State, gone};
-use crate::disk::{Disk, DiskFile, DiskLock};
+use crate::disk::{Disk, DiskFile, DiskLock, Zeros};
 
 /// The disk of a machine, for the process with this number.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Disk for SimulatedDisk {
         })
     }
 
-    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn DiskFile>> {
+    fn create(&self, path: &Path, len: u64, _zeros: Zeros) -> io::Result<Arc<dyn DiskFile>> {
         self.machine.let_others(self.process);
         let (mut state, luck) = self.machine.call(self.process, Kind::Grow)?;
         state.note(format_args!("create {} {len} {luck:?}", path.display()));
