@@ -16,7 +16,7 @@ use tidegate_conformance::services::find_program;
 #[derive(Debug, Args)]
 pub(crate) struct PeersArgs {
     /// Tasks of a measurement, unless it takes more than 1.5 s
-    #[arg(long, default_value_t = 40_000)]
+    #[arg(long, default_value_t = 400_000)]
     tasks: u64,
     /// Bytes of a payload
     #[arg(long, default_value_t = 256)]
@@ -104,8 +104,13 @@ async fn cell(args: &PeersArgs, durability: Durability, clients: usize) -> Resul
             let dir = TempDir::with_prefix("tidegate-peers-")?;
             let peer = (kind.start)(dir.path(), durability, clients).await;
             let peer = peer.map_err(|error| format!("{}: {error}", kind.name))?;
-            let found = life::measure(&*peer, load).await;
-            let found = found.map_err(|error| format!("{}: {error}", kind.name))?;
+            // WHY: a tenth of it first, or a fresh server's first files and buffers are a part of it.
+            let warm_up = Load { tasks: load.tasks / 10, ..load };
+            let found = async {
+                life::measure(&*peer, warm_up).await?;
+                life::measure(&*peer, load).await
+            };
+            let found = found.await.map_err(|error| format!("{}: {error}", kind.name))?;
             rounds.rates.push(found.sample.tasks_per_second);
             rounds.client_cpus.push(found.sample.cpu_us_per_task);
             rounds.server_cpus.push(found.server_us_per_task);
