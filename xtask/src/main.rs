@@ -117,8 +117,8 @@ enum Command {
     Examples(examples::ExamplesArgs),
     /// Runs what SDKs of AWS are promised, by those SDKs, against servers of their own
     ///
-    /// boto3 over AWS JSON and over the Query protocol, the clients of `examples/sqs-*` with their helpers, and a
-    /// Celery app, installed below `target/examples`.
+    /// boto3 over AWS JSON and over the Query protocol, the clients of `examples/sqs-*` with their
+    /// helpers, sqs-consumer, a Celery app and the AWS CLI, installed below `target/examples`.
     Sdks(sdks::SdksArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,

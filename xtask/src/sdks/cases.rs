@@ -64,6 +64,10 @@ fn counted_of(client: Client) -> Counts {
         ("what a killed consumer held comes back", Stood::Engine, comes_back),
         ("a kill of the server in the middle loses nothing", Stood::Engine, lives_on),
     ];
+    let mut cases = Vec::from(cases);
+    if client == Client::Typescript {
+        cases.push(("sqs-consumer works as it is", Stood::Keys, sqs_consumer));
+    }
     let judged = cases.into_iter().map(|(name, stood, run)| judge(client, name, &stood, run));
     judged.fold(Counts::default(), Counts::plus)
 }
@@ -309,4 +313,20 @@ fn lives_on(client: Client, server: &mut Server) -> Result<(), Failure> {
         said(&ended).into_iter().find(|line| !known.iter().any(|it| line.starts_with(it)));
     same("what it says", &strange, &None)?;
     expected.compare_after_losses(&ended.stdout)
+}
+
+/// It sends orders itself; the one that fails at first comes again at once.
+fn sqs_consumer(client: Client, server: &mut Server) -> Result<(), Failure> {
+    const ORDERS: usize = 20;
+    const FAILS: usize = 7;
+    let mut ended = ended(client.program("sqs-consumer", server.url()))?;
+    let why = vec!["failed: Unexpected message handler failure: it is tried again".to_owned()];
+    same("how it ended", &(ended.is_success, &ended.stderr), &(true, &why))?;
+    let attempt = |order| if order == FAILS { 2 } else { 1 };
+    let done = (0..ORDERS).map(|order| format!("order={order} attempt={}", attempt(order)));
+    let mut done: Vec<String> = done.collect();
+    ended.stdout.sort();
+    done.sort();
+    same("orders", &ended.stdout, &done)?;
+    same("orders that are left", &server.stats("orders")?.live(), &0)
 }

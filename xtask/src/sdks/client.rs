@@ -84,6 +84,11 @@ impl Client {
         self.command("producer", url, key)
     }
 
+    /// One more program.
+    pub(super) fn program(self, name: &str, url: &str) -> Command {
+        self.command(name, url, EVERYTHING)
+    }
+
     /// A consumer. Its polls end soon where that has to be said.
     pub(super) fn consumer(self, url: &str, key: Key) -> Command {
         let mut command = self.command("consumer", url, key);

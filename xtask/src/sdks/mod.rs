@@ -1,9 +1,10 @@
 //! `sdks`: what the SDKs of AWS and those who build on them are promised, checked by them against servers of
-//! their own: boto3's checks, the clients of `examples/sqs-*`, and a Celery app.
+//! their own: boto3's checks, the clients of `examples/sqs-*`, sqs-consumer, a Celery app and the AWS CLI.
 
 mod boto3;
 mod cases;
 mod celery;
+mod cli;
 mod client;
 mod faults;
 mod python;
@@ -32,6 +33,7 @@ enum Sdk {
     Go,
     Typescript,
     Celery,
+    Cli,
 }
 
 /// Runs the checks and tells how many there were.
@@ -62,6 +64,9 @@ fn run(sdks: &[Sdk]) -> Counts {
     if sdks.contains(&Sdk::Celery) {
         counts = counts.plus(celery::counted());
     }
+    if sdks.contains(&Sdk::Cli) {
+        counts = counts.plus(cli::counted());
+    }
     counts
 }
 
@@ -70,6 +75,6 @@ fn client_of(sdk: Sdk) -> Option<Client> {
         Sdk::Python => Some(Client::Python),
         Sdk::Go => Some(Client::Go),
         Sdk::Typescript => Some(Client::Typescript),
-        Sdk::Boto3 | Sdk::Celery => None,
+        Sdk::Boto3 | Sdk::Celery | Sdk::Cli => None,
     }
 }
