@@ -92,7 +92,7 @@ fn backoff() -> Vec<Backoff> {
         (0, 2.0, 900_000),
         (0, 1.0, 0),
     ];
-    policies.map(|policy| delays(policy)).into()
+    policies.map(delays).into()
 }
 
 fn delays((initial_ms, multiplier, max_ms): (u64, f64, u64)) -> Backoff {

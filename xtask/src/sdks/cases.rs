@@ -239,7 +239,7 @@ fn does_again(client: Client, server: &mut Server) -> Result<(), Failure> {
 /// Flights take longer than they are hidden, and still the other one does not get them.
 fn holds(client: Client, server: &mut Server) -> Result<(), Failure> {
     send(client, server.url(), EVERYTHING)?;
-    let slow = ["--visibility-s", "3", "--work-ms", "8000"];
+    let slow = ["--visibility-s", "6", "--work-ms", "14000"];
     let mut slow = consumer(client, server.url(), &slow)?;
     until("it holds flights of each partition", || {
         slow.must_run()?;

@@ -157,11 +157,11 @@ fn comes_back(app: &App) -> Result<(), Failure> {
         fs::remove_file(&clearance)?;
     }
     let path = clearance.to_str().ok_or("read a path")?;
-    app.send(&["--visibility-s", "5", "--taxi", "N14228", path])?;
+    app.send(&["--visibility-s", "10", "--taxi", "N14228", path])?;
     let mut worker = app.worker()?;
     app.waits_until("it is at work", &mut worker, 1)?;
     drop(worker);
-    same("what is held", &app.server.stats(QUEUE)?.leased, &1)?;
+    same("what is left", &app.server.stats(QUEUE)?.live(), &1)?;
     let mut worker = app.worker()?;
     app.waits_until("it is run again", &mut worker, 2)?;
     fs::write(&clearance, "")?;
