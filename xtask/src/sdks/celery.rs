@@ -24,6 +24,9 @@ const QUEUE: &str = "celery-flights";
 const FLIGHTS: usize = 20;
 const LATE: usize = 5;
 
+/// What a case does with the app.
+type Run = fn(&App) -> Result<(), Failure>;
+
 /// The app as tests.
 pub(super) fn counted() -> Counts {
     let target = python::target("celery");
@@ -31,14 +34,14 @@ pub(super) fn counted() -> Counts {
         eprintln!("celery is skipped: {why}");
         return Counts { skipped: 1, ..Counts::default() };
     }
-    let cases: [(&str, fn(&App) -> Result<(), Failure>); 2] = [
+    let cases: [(&str, Run); 2] = [
         ("every task is run once, and again where it asks for it", runs_all),
         ("the task of a killed worker is run again", comes_back),
     ];
     cases.into_iter().map(|(name, run)| judge(name, run)).fold(Counts::default(), Counts::plus)
 }
 
-fn judge(name: &str, run: fn(&App) -> Result<(), Failure>) -> Counts {
+fn judge(name: &str, run: Run) -> Counts {
     let done = App::start().and_then(|app| run(&app));
     match &done {
         Ok(()) => println!("test celery: {name} ... ok"),
