@@ -115,10 +115,11 @@ enum Command {
     /// Builds them below `target/examples`, with their packages. Each sends and receives, alone and with
     /// the next one, is refused, extends, gives back, and lives through restarts of the server.
     Examples(examples::ExamplesArgs),
-    /// Runs what SDKs of AWS are promised, by those SDKs, against a server of their own
+    /// Runs what SDKs of AWS are promised, by those SDKs, against servers of their own
     ///
-    /// boto3 over AWS JSON and over the Query protocol, installed below `target/examples`.
-    Sdks,
+    /// boto3 over AWS JSON and over the Query protocol, the clients of `examples/sqs-*` with their
+    /// helpers, sqs-consumer, a Celery app and the AWS CLI, installed below `target/examples`.
+    Sdks(sdks::SdksArgs),
     /// Checks the rules of the house: layers, bans, lengths, pages
     Tidy,
     /// Writes the tables of what each broker can do
@@ -155,7 +156,7 @@ fn main() -> ExitCode {
         Command::Powercut(args) => powercut::main(&args),
         Command::PowercutSender(args) => powercut::sender(&args),
         Command::Examples(args) => examples::main(&args),
-        Command::Sdks => sdks::main(),
+        Command::Sdks(args) => sdks::main(&args),
         Command::Tidy => tidy::main(),
         Command::Matrix(args) => matrix::main(&args),
         Command::Backlog(args) => backlog::main(&args),

@@ -69,7 +69,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
             fuzz(),
             Stage::new("demo", 3.0, demo),
             Stage::new("examples", 3.0, crate::examples::counted),
-            Stage::new("sdks", 2.0, crate::sdks::counted),
+            Stage::new("sdks", 4.0, crate::sdks::counted),
         ]);
         match crate::volume::missing() {
             None => stages.extend([

@@ -84,7 +84,8 @@ impl RetryPolicy {
     /// full, equal or no jitter, in milliseconds.
     fn ceiling_ms(&self, retry: u32) -> f64 {
         let exponent = f64::from(retry.max(1) - 1);
-        let grown = millis(self.initial_delay) * self.multiplier.powf(exponent);
+        // WHY: no wait stays none, however often it has grown: zero times infinity would be no number.
+        let grown = millis(self.initial_delay) * self.multiplier.powf(exponent).min(f64::MAX);
         grown.min(millis(self.max_delay))
     }
 
@@ -96,7 +97,8 @@ impl RetryPolicy {
 }
 
 fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
+    // WHY: whole milliseconds stay whole; as seconds, 1,001 ms would be a little less.
+    duration.as_nanos() as f64 / 1e6
 }
 
 #[cfg(test)]
@@ -151,6 +153,17 @@ mod tests {
     fn a_far_retry_does_not_overflow() {
         assert_eq!(policy(Jitter::None).delay(u32::MAX, 0.5, None), Duration::from_secs(900));
         assert_eq!(policy(Jitter::None).delay(0, 0.5, None), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn whole_milliseconds_stay_whole_and_no_wait_stays_none() {
+        for ms in 1..=10_000 {
+            let initial_delay = Duration::from_millis(ms);
+            let policy = RetryPolicy { initial_delay, ..policy(Jitter::None) };
+            assert_eq!(policy.delay(1, 0.5, None), initial_delay);
+        }
+        let none = RetryPolicy { initial_delay: Duration::ZERO, ..policy(Jitter::None) };
+        assert_eq!(none.delay(5_000, 0.5, None), Duration::ZERO);
     }
 
     #[test]

@@ -10,30 +10,35 @@ use crate::cargo::root;
 use crate::workload::Failure;
 
 /// The flights, as they lie in the repository.
-pub(super) fn path() -> PathBuf {
+pub(crate) fn path() -> PathBuf {
     root().join("crates/cli/data/flights.jsonl")
+}
+
+/// The name of the flight of a line.
+pub(crate) fn name(line: &str) -> Result<String, Failure> {
+    Ok(flight(line)?.0)
 }
 
 /// What must become of the flights.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(crate) struct Expected {
     /// Their names, in the order of the file, with their aircraft and whether they never left.
     flights: Vec<(String, String, bool)>,
 }
 
 impl Expected {
-    pub(super) fn read() -> Result<Self, Failure> {
+    pub(crate) fn read() -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path())?;
         let flights = text.lines().map(flight).collect::<Result<_, _>>()?;
         Ok(Self { flights })
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.flights.len()
     }
 
     /// Lines that are printed of all of them.
-    pub(super) fn lines(&self) -> usize {
+    pub(crate) fn lines(&self) -> usize {
         self.count() + self.flights.iter().filter(|(_, _, never_left)| *never_left).count()
     }
 
@@ -60,8 +65,27 @@ impl Expected {
         Ok(())
     }
 
+    /// The same, where those behind one that comes back come back with it: their attempts say nothing.
+    pub(crate) fn compare_in_groups(&self, lines: &[String]) -> Result<(), Failure> {
+        let lines = read(lines)?;
+        self.compare_done(&lines)?;
+        let is_late = |name| self.flights.iter().any(|(flight, _, late)| flight == name && *late);
+        let retried: Vec<_> = lines.iter().filter(|line| line.is_retry()).collect();
+        same("flights were tried again", &!retried.is_empty(), &true)?;
+        for line in retried {
+            let is = (line.attempt, line.outcome, is_late(line.name));
+            same(&format!("`{}` comes back", line.text), &is, &(1, "SCHEDULED", true))?;
+        }
+        Ok(())
+    }
+
+    /// The groups of the flights, as an ordered queue of SQS has them: their aircraft, or their own names.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.flights.iter().map(|(name, key, _)| if key == NO_KEY { &**name } else { &**key })
+    }
+
     /// The same, where leases were lost on their way: attempts say nothing.
-    pub(super) fn compare_after_losses(&self, lines: &[String]) -> Result<(), Failure> {
+    pub(crate) fn compare_after_losses(&self, lines: &[String]) -> Result<(), Failure> {
         self.compare_done(&read(lines)?)
     }
 

@@ -4,12 +4,12 @@
 //! itself and by the next language; what it prints is compared with the input.
 
 mod cases;
-mod flights;
+pub(crate) mod flights;
 mod language;
-mod program;
+pub(crate) mod program;
 mod proxy;
-mod server;
-mod setup;
+pub(crate) mod server;
+pub(crate) mod setup;
 
 use std::process::ExitCode;
 
@@ -98,6 +98,10 @@ fn judge(language: Language, case: &Case) -> Counts {
 }
 
 /// Fails with a sentence unless two things are the same.
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, should: &T) -> Result<(), Failure> {
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    is: &T,
+    should: &T,
+) -> Result<(), Failure> {
     if is == should { Ok(()) } else { Err(format!("{what}: {is:?} instead of {should:?}").into()) }
 }

@@ -1,7 +1,7 @@
 //! A program of an example that runs, and what it has printed.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -13,7 +13,7 @@ use crate::workload::Failure;
 
 /// A program that was started. It is killed when it is dropped.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     stdout: Arc<Mutex<Vec<String>>>,
     stderr: Arc<Mutex<Vec<String>>>,
@@ -22,10 +22,10 @@ pub(super) struct Program {
 
 /// How a program ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) is_success: bool,
-    pub(super) stdout: Vec<String>,
-    pub(super) stderr: Vec<String>,
+pub(crate) struct Ended {
+    pub(crate) is_success: bool,
+    pub(crate) stdout: Vec<String>,
+    pub(crate) stderr: Vec<String>,
 }
 
 impl Program {
@@ -38,7 +38,13 @@ impl Program {
     ) -> Result<Self, Failure> {
         let mut command = language.command(role);
         command.args(["--server", address, "--queue", queue, "--token", token]);
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments);
+        Self::run(command)
+    }
+
+    /// Starts a command, whose output is kept.
+    pub(crate) fn run(mut command: Command) -> Result<Self, Failure> {
+        command.stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let readers = vec![
@@ -49,12 +55,17 @@ impl Program {
     }
 
     /// How many lines it has printed.
-    pub(super) fn printed(&self) -> usize {
+    pub(crate) fn printed(&self) -> usize {
         self.stdout.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Fails if it has ended.
-    pub(super) fn must_run(&mut self) -> Result<(), Failure> {
+    pub(crate) fn must_run(&mut self) -> Result<(), Failure> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => {
@@ -65,13 +76,13 @@ impl Program {
     }
 
     /// Asks it to end and waits for that.
-    pub(super) fn stop(self) -> Result<Ended, Failure> {
+    pub(crate) fn stop(self) -> Result<Ended, Failure> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         self.end()
     }
 
     /// Waits for its end.
-    pub(super) fn end(mut self) -> Result<Ended, Failure> {
+    pub(crate) fn end(mut self) -> Result<Ended, Failure> {
         until("it ends", || Ok(self.child.try_wait()?.is_some()))?;
         let is_success = self.child.wait()?.success();
         for reader in self.readers.drain(..) {

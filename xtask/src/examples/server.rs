@@ -135,7 +135,7 @@ impl Drop for Server {
 }
 
 /// Waits until something holds.
-pub(super) fn until(
+pub(crate) fn until(
     what: &str,
     mut holds: impl FnMut() -> Result<bool, Failure>,
 ) -> Result<(), Failure> {

@@ -123,6 +123,11 @@ pub(super) fn go_is_fresh() -> Result<(), Failure> {
 
 /// Copies what is written by hand; what else is there goes, but for packages.
 fn mirror(language: Language, to: &Path) -> Result<(), Failure> {
+    mirror_folder(&language.source(), to, language.makes())
+}
+
+/// The same for a folder, but for what its own commands make there.
+pub(crate) fn mirror_folder(from: &Path, to: &Path, but: &[&str]) -> Result<(), Failure> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(to)? {
         let entry = entry?;
@@ -133,7 +138,7 @@ fn mirror(language: Language, to: &Path) -> Result<(), Failure> {
             (false, false) => fs::remove_file(entry.path())?,
         }
     }
-    copy(&language.source(), to, language.makes())
+    copy(from, to, but)
 }
 
 fn copy(from: &Path, to: &Path, but: &[&str]) -> Result<(), Failure> {
@@ -153,7 +158,8 @@ fn copy(from: &Path, to: &Path, but: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+/// Runs a command and says what it was.
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let arguments: Vec<_> =
         command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
