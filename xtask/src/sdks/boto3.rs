@@ -1,8 +1,8 @@
 //! What boto3 is promised, checked by boto3.
 //!
 //! boto3 as it is today speaks AWS JSON, an older one the Query protocol: both run the checks of
-//! `examples/sqs-python` over the engine, and today's over Redis and PostgreSQL too, where they are. They run
-//! once more where every request must be signed, with the checks of what is refused then.
+//! `examples/sqs-python` over the engine, and today's over Redis and PostgreSQL too, where they are, with the
+//! checks of two servers over one broker there. They run once more where every request must be signed, with the checks of what is refused then.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -54,18 +54,21 @@ pub(super) fn counted() -> Counts {
 fn check(run: &str, target: &Path, stood: &Stood) -> Result<Counts, Failure> {
     let server = Server::start(&target.join("server"), stood)?;
     let url = server.url();
-    let scripts: &[&str] = match stood {
-        Stood::Keys => &["checks.py", "access.py"],
-        Stood::Engine | Stood::Redis(_) | Stood::Postgres(_) => &["checks.py"],
-    };
-    let mut ran = scripts.iter().map(|script| script_of(run, target, script, url));
-    ran.try_fold(Counts::default(), |counts, ran| Ok(counts.plus(ran?)))
+    let counts = script_of(run, target, "checks.py", &[url])?;
+    Ok(counts.plus(match stood {
+        Stood::Engine => Counts::default(),
+        Stood::Keys => script_of(run, target, "access.py", &[url])?,
+        Stood::Redis(_) | Stood::Postgres(_) => {
+            let other = Server::start(&target.join("other-server"), stood)?;
+            script_of(run, target, "shared.py", &[url, other.url()])?
+        }
+    }))
 }
 
 /// Runs a script, whose lines tell what became of each check.
-fn script_of(run: &str, target: &Path, script: &str, url: &str) -> Result<Counts, Failure> {
+fn script_of(run: &str, target: &Path, script: &str, urls: &[&str]) -> Result<Counts, Failure> {
     let mut python = Command::new(python::of(target));
-    python.arg(python::source().join(script)).arg(url).current_dir(target).stdout(Stdio::piped());
+    python.arg(python::source().join(script)).args(urls).current_dir(target).stdout(Stdio::piped());
     let mut checks = python.spawn()?;
     let output = checks.stdout.take().ok_or("no output of the checks")?;
     let mut counts = Counts::default();
