@@ -70,7 +70,7 @@ enum Command {
     /// what happened; fails if a promise was broken, and names the seed that shows it.
     Simulate(simulate::SimulateArgs),
     /// Runs the fuzz targets: the reader of frames, the open of a log, sequences of commands, clients of
-    /// the service, bytes on a connection, requests that are signed
+    /// the service, bytes on a connection, requests that are signed, requests for SQS in both wire forms
     ///
     /// Each is compared with another that is written as plainly as can be. Prints how many inputs
     /// each was given; fails at the first finding and prints it.

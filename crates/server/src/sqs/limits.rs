@@ -34,3 +34,6 @@ pub(crate) const MOVE_RATE_MAX: i64 = 500;
 pub(crate) const MOVES_LISTED_MAX: i64 = 10;
 /// Seconds between two purges, and between a deletion and a creation, where the rules hold.
 pub(crate) const RULE_SECONDS: u64 = 60;
+/// Most fields of a form, and elements of a list: ten entries with ten attributes of four fields each, and
+/// room.
+pub(crate) const FIELDS_MAX: usize = 1_024;

@@ -11,8 +11,12 @@ mod actions;
 mod attributes;
 mod digests;
 mod errors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod limits;
+mod lists;
 mod message;
 #[cfg(test)]
 mod model;

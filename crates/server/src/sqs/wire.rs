@@ -77,6 +77,15 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// The JSON that a form stands for.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn folded(&self) -> Option<&Value> {
+        match &self.members {
+            Members::Json(_) => None,
+            Members::Query(folded) => Some(folded),
+        }
+    }
+
     /// An answer with this shape.
     pub(crate) fn answer(&self, shape: &impl Serialize) -> Result<Answer, Failure> {
         let written = match self.members {
