@@ -17,6 +17,7 @@ mod powercut;
 mod scribe;
 mod sdks;
 mod simulate;
+mod sqs;
 mod stages;
 mod suites;
 mod test;
@@ -59,6 +60,12 @@ enum Command {
     /// Every run is a data directory of its own with two to four kills. Prints how often each named
     /// finding was made; fails if one was that no sound broker can show, and keeps its directory.
     Kills(kills::KillsArgs),
+    /// Kills `tidegate serve` under load from clients of SQS, and judges the history
+    ///
+    /// One server over the engine, several side by side over Redis and over PostgreSQL. Clients sign, keep
+    /// stale handles and present them. Prints how much was done and how often each named finding was made;
+    /// fails if one was that no sound server can show.
+    KillsSqs(sqs::kills::KillsSqsArgs),
     /// Kills workers, restarts a server and cuts its connections under load, and judges the history
     ///
     /// The server is started for this alone, and told to sync every change. Worker processes reach it
@@ -144,6 +151,7 @@ fn main() -> ExitCode {
         Command::Conformance(args) => closed(suites::conformance(&args)),
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
+        Command::KillsSqs(args) => sqs::kills::main(&args),
         Command::Chaos(args) => chaos::main(&args),
         Command::Simulate(args) => simulate::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),

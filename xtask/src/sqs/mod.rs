@@ -1,0 +1,7 @@
+//! `tidegate serve` as clients of SQS know it, under what goes wrong: killed, flooded, and waited on.
+
+mod client;
+pub(crate) mod kills;
+mod server;
+mod work;
+
