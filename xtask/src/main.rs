@@ -66,6 +66,12 @@ enum Command {
     /// stale handles and present them. Prints how much was done and how often each named finding was made;
     /// fails if one was that no sound server can show.
     KillsSqs(sqs::kills::KillsSqsArgs),
+    /// Lets clients that mean harm loose on `tidegate serve`, many at once
+    ///
+    /// Bodies at the limit and beyond, deep JSON, lists of nothing, endless heads and chunks, slow ones, and
+    /// answers that nobody takes. Prints the most memory that the server ever held; fails if that is 256 MiB,
+    /// if an honest client is not served meanwhile, or if a connection is not ended.
+    Bombs(sqs::bombs::BombsArgs),
     /// Kills workers, restarts a server and cuts its connections under load, and judges the history
     ///
     /// The server is started for this alone, and told to sync every change. Worker processes reach it
@@ -152,6 +158,7 @@ fn main() -> ExitCode {
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
         Command::KillsSqs(args) => sqs::kills::main(&args),
+        Command::Bombs(args) => sqs::bombs::main(&args),
         Command::Chaos(args) => chaos::main(&args),
         Command::Simulate(args) => simulate::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),

@@ -13,7 +13,7 @@ use fastrand::Rng;
 use tidegate_conformance::services::postgres::PrivatePostgres;
 use tidegate_conformance::services::redis::PrivateRedis;
 
-use super::server::{self, Server};
+use super::server::{self, Guard, Server};
 use super::work::{Ground, Hand, QUEUES};
 use crate::cargo::{Counts, root};
 use crate::workload::{DurabilityArg, Failure, Rig, SEGMENT_BYTES, Tally, now_us};
@@ -139,7 +139,7 @@ fn one(
     let mut rig = Rig::new(&dir, args.seed, DurabilityArg::Always, SEGMENT_BYTES)?;
     let count = if over == Over::Engine { 1 } else { args.servers.max(1) };
     let servers = (0..count).map(|n| {
-        Server::start(program, &dir.join(format!("server-{n}")), broker.clone())
+        Server::start(program, &dir.join(format!("server-{n}")), broker.clone(), Guard::Keys)
     });
     let mut servers = servers.collect::<Result<Vec<_>, _>>()?;
     let ground = Ground::new(servers.iter().map(|server| server.port).collect());

@@ -18,6 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// Who is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Those who sign.
+    Keys,
+    /// Everybody, so that what they say is read.
+    Nobody,
+}
+
 /// A server that is killed at the end.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -25,6 +34,7 @@ pub(super) struct Server {
     program: PathBuf,
     dir: PathBuf,
     broker: Option<String>,
+    guard: Guard,
     child: Option<Child>,
 }
 
@@ -45,6 +55,7 @@ impl Server {
         program: &Path,
         dir: &Path,
         broker: Option<String>,
+        guard: Guard,
     ) -> Result<Self, Failure> {
         fs::create_dir_all(dir)?;
         let keys = dir.join("keys.yaml");
@@ -53,7 +64,7 @@ impl Server {
         fs::write(&keys, format!("- id: {id}\n  secret: {secret}\n  rights: {rights}\n"))?;
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o600))?;
         let (program, dir) = (program.to_owned(), dir.canonicalize()?);
-        let mut server = Self { port: free_port()?, program, dir, broker, child: None };
+        let mut server = Self { port: free_port()?, program, dir, broker, guard, child: None };
         server.run()?;
         Ok(server)
     }
@@ -82,7 +93,10 @@ impl Server {
         }
         let mut command = Command::new(&self.program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--ready-file", "ready.json"]);
-        command.args(["--sqs", &format!("127.0.0.1:{}", self.port), "--access-keys", "keys.yaml"]);
+        command.args(["--sqs", &format!("127.0.0.1:{}", self.port)]);
+        if self.guard == Guard::Keys {
+            command.args(["--access-keys", "keys.yaml"]);
+        }
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
