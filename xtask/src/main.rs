@@ -72,6 +72,11 @@ enum Command {
     /// answers that nobody takes. Prints the most memory that the server ever held; fails if that is 256 MiB,
     /// if an honest client is not served meanwhile, or if a connection is not ended.
     Bombs(sqs::bombs::BombsArgs),
+    /// Lets very many receives wait at `tidegate serve`
+    ///
+    /// Prints what each holds, what all of them cost the processor, and how soon one has a message that comes;
+    /// fails beyond 20 KiB each or 1 % of a core. Builds with optimisations first.
+    IdlePolls(sqs::idle::IdlePollsArgs),
     /// Kills workers, restarts a server and cuts its connections under load, and judges the history
     ///
     /// The server is started for this alone, and told to sync every change. Worker processes reach it
@@ -159,6 +164,7 @@ fn main() -> ExitCode {
         Command::Kills(args) => kills::main(&args),
         Command::KillsSqs(args) => sqs::kills::main(&args),
         Command::Bombs(args) => sqs::bombs::main(&args),
+        Command::IdlePolls(args) => sqs::idle::main(&args),
         Command::Chaos(args) => chaos::main(&args),
         Command::Simulate(args) => simulate::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),

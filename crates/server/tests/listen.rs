@@ -211,7 +211,8 @@ async fn who_does_not_take_an_answer_is_let_go_and_its_room_is_free() {
         let members = json!({ "QueueUrl": "q", "MessageBody": body }).to_string();
         assert_eq!(stage.ask("SendMessage", &members).await.status, 200);
     }
-    let asked = json!({ "QueueUrl": "q", "MaxNumberOfMessages": 10, "VisibilityTimeout": 0 }).to_string();
+    let asked =
+        json!({ "QueueUrl": "q", "MaxNumberOfMessages": 10, "VisibilityTimeout": 0 }).to_string();
     let target = ("x-amz-target", "AmazonSQS.ReceiveMessage");
     let head = stage.client.head("POST", "/", &[target], asked.len());
     for _ in 0..3 {

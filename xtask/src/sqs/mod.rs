@@ -2,7 +2,7 @@
 
 pub(crate) mod bombs;
 mod client;
+pub(crate) mod idle;
 pub(crate) mod kills;
 mod server;
 mod work;
-

@@ -101,7 +101,8 @@ impl Server {
             command.env_remove(name);
         }
         command.envs(self.broker.as_ref().map(|url| ("TIDEGATE_BROKER", url)));
-        let log = fs::File::options().create(true).append(true).open(self.dir.join("server.log"))?;
+        let log =
+            fs::File::options().create(true).append(true).open(self.dir.join("server.log"))?;
         command.current_dir(&self.dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut child = command.spawn()?;
         let begun = Instant::now();

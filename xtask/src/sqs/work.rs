@@ -276,7 +276,9 @@ impl<'a> Hand<'a> {
     /// Whether there certainly is a newer delivery: one that was asked for when this one was there.
     fn is_stale(&self, held: &Held) -> bool {
         let newest = lock(&self.ground.newest);
-        newest.get(&held.name).is_some_and(|(token, asked)| *token != held.token && *asked > held.had_us)
+        newest
+            .get(&held.name)
+            .is_some_and(|(token, asked)| *token != held.token && *asked > held.had_us)
     }
 
     /// Presents a handle again. If it is stale for certain, whoever receives the message next must find it

@@ -56,7 +56,9 @@ impl Connection {
             .keep_alive(true)
             // WHY: an answer must not wait for the next one, which may wait for the room that it has.
             .pipeline_flush(false);
-        let mut connection = pin!(http.serve_connection(TokioIo::new(Patience::new(io, limits.answer_within)), service));
+        let mut connection = pin!(
+            http.serve_connection(TokioIo::new(Patience::new(io, limits.answer_within)), service)
+        );
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
             () = ending(&mut phase) => None,

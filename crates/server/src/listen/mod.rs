@@ -57,14 +57,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 16,384 connections; bodies of 4 MiB, 48 MiB of them at a time, and 16 MiB of those that are short; heads of 64 KiB with 100 headers; 60 s
+    /// 16,384 connections; bodies of 4 MiB, 32 MiB of them at a time, and 8 MiB of those that are short; heads of 64 KiB with 100 headers; 60 s
     /// for a head, 30 s for a body, 60 s to take an answer.
     fn default() -> Self {
         Self {
             connections_max: 16_384,
             body_bytes_max: 4 << 20,
-            bodies_bytes_max: 48 << 20,
-            short_bodies_bytes_max: 16 << 20,
+            bodies_bytes_max: 32 << 20,
+            short_bodies_bytes_max: 8 << 20,
             head_bytes_max: 64 << 10,
             headers_max: 100,
             head_within: Duration::from_secs(60),

@@ -3,7 +3,7 @@
 /// Longest message: body and attributes together.
 pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
 /// Bytes of answers that may be made or wait to be taken: of small ones, and of larger ones, each.
-pub(crate) const ANSWERS_BYTES_MAX: usize = 48 << 20;
+pub(crate) const ANSWERS_BYTES_MAX: usize = 32 << 20;
 /// What counts as a small one, with all that making it takes.
 pub(crate) const SMALL_ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Most entries of a batch.

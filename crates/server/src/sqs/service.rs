@@ -105,7 +105,8 @@ impl Service {
         }
         let queues = Queues::new(broker.clone(), options.own.clone(), options.in_flight_max);
         let (deleted, is_ending) = (Mutex::default(), watch::Sender::new(false));
-        let inner = Arc::new(Inner { broker, options, queues, room: Room::new(), deleted, is_ending });
+        let inner =
+            Arc::new(Inner { broker, options, queues, room: Room::new(), deleted, is_ending });
         Ok(Self { inner })
     }
 
