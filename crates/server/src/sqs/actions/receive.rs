@@ -85,31 +85,33 @@ async fn within_room(
     let (room, longest) = (service.room(), &queue.place.longest);
     let until = service.now().plus(options.wait);
     // WHY: what is received under an attempt's id, nothing included, is what it gets again.
-    if options.attempt_id.is_some() {
-        let leases = hand_out(service, queue, options).await?;
-        let taken = room.take(room::bytes_of(&leases)).await;
-        return Ok((leases, taken));
-    }
+    let is_once = options.attempt_id.is_some();
+    let mut wait = if is_once { options.wait } else { Duration::ZERO };
+    // WHY: one place where it waits, so that one that waits has no room for others.
     loop {
-        let taken = room.take(longest.bytes_of(options.limit)).await;
-        let leases = hand_out(service, queue, &options.clone().waiting(Duration::ZERO)).await?;
-        longest.see(&leases);
-        let wait = until.since(service.now()).min(options.wait);
-        if leases.is_empty() && wait.is_zero() {
-            return Ok((leases, None));
+        let mut taken = None;
+        if wait.is_zero() && !is_once {
+            taken = room.take(longest.bytes_of(options.limit)).await;
         }
-        let (leases, taken) = match leases.is_empty() {
-            false => (leases, taken),
-            true => {
-                drop(taken);
-                (hand_out(service, queue, &options.clone().waiting(wait)).await?, None)
+        let leases = hand_out(service, queue, &options.clone().waiting(wait)).await?;
+        longest.see(&leases);
+        if leases.is_empty() {
+            let is_last = is_once || !wait.is_zero();
+            wait = until.since(service.now()).min(options.wait);
+            if is_last || wait.is_zero() {
+                return Ok((leases, None));
             }
-        };
-        longest.see(&leases);
-        match room.enough(taken, room::bytes_of(&leases)) {
-            Some(taken) => return Ok((leases, Some(taken))),
-            None => give_back(queue, leases).await?,
+            continue;
         }
+        let bytes = room::bytes_of(&leases);
+        if is_once {
+            return Ok((leases, Box::pin(room.take(bytes)).await));
+        }
+        match room.enough(taken, bytes) {
+            Some(taken) => return Ok((leases, Some(taken))),
+            None => Box::pin(give_back(queue, leases)).await?,
+        }
+        wait = Duration::ZERO;
     }
 }
 
