@@ -38,7 +38,7 @@ const DRIP: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 pub(crate) struct BombsArgs {
     /// Connections of each kind
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 24)]
     connections: usize,
     /// Only this kind
     #[arg(long)]
