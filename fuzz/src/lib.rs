@@ -1,7 +1,7 @@
 //! A reader of the log that is written from docs/internals/format.md alone, as slow and as plain as
 //! it can be: what the engine's own reader is compared with. `commands` makes sequences of commands
 //! out of bytes; `canonical` writes signed requests down; `clients` is a service and what its clients
-//! make of it, `messages` what they say.
+//! make of it, `messages` what they say. `requests` are those for SQS, in both wire forms.
 
 pub mod canonical;
 pub mod clients;
@@ -10,6 +10,7 @@ pub mod draw;
 pub mod ledger;
 pub mod messages;
 pub mod pipe;
+pub mod requests;
 
 /// Runs to the end on one thread, by a clock that moves when nothing else does.
 pub fn standing_still(talk: impl Future<Output = ()>) {

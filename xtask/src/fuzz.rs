@@ -20,13 +20,15 @@ pub(crate) struct FuzzArgs {
 }
 
 /// The targets, with the longest input that makes sense for each.
-const TARGETS: [(&str, usize); 6] = [
+const TARGETS: [(&str, usize); 8] = [
     ("frame", 4_096),
     ("recovery", 1_024),
     ("commands", 600),
     ("service", 800),
     ("connection", 800),
     ("canonical", 2_048),
+    ("json", 16_384),
+    ("query", 4_096),
 ];
 
 pub(crate) fn main(args: &FuzzArgs) -> ExitCode {

@@ -17,6 +17,7 @@ mod powercut;
 mod scribe;
 mod sdks;
 mod simulate;
+mod sqs;
 mod stages;
 mod suites;
 mod test;
@@ -59,6 +60,23 @@ enum Command {
     /// Every run is a data directory of its own with two to four kills. Prints how often each named
     /// finding was made; fails if one was that no sound broker can show, and keeps its directory.
     Kills(kills::KillsArgs),
+    /// Kills `tidegate serve` under load from clients of SQS, and judges the history
+    ///
+    /// One server over the engine, several side by side over Redis and over PostgreSQL. Clients sign, keep
+    /// stale handles and present them. Prints how much was done and how often each named finding was made;
+    /// fails if one was that no sound server can show.
+    KillsSqs(sqs::kills::KillsSqsArgs),
+    /// Lets clients that mean harm loose on `tidegate serve`, many at once
+    ///
+    /// Bodies at the limit and beyond, deep JSON, lists of nothing, endless heads and chunks, slow ones, and
+    /// answers that nobody takes. Prints the most memory that the server ever held; fails if that is 256 MiB,
+    /// if an honest client is not served meanwhile, or if a connection is not ended.
+    Bombs(sqs::bombs::BombsArgs),
+    /// Lets very many receives wait at `tidegate serve`
+    ///
+    /// Prints what each holds, what all of them cost the processor, and how soon one has a message that comes;
+    /// fails beyond 20 KiB each or 1 % of a core. Builds with optimisations first.
+    IdlePolls(sqs::idle::IdlePollsArgs),
     /// Kills workers, restarts a server and cuts its connections under load, and judges the history
     ///
     /// The server is started for this alone, and told to sync every change. Worker processes reach it
@@ -70,7 +88,7 @@ enum Command {
     /// what happened; fails if a promise was broken, and names the seed that shows it.
     Simulate(simulate::SimulateArgs),
     /// Runs the fuzz targets: the reader of frames, the open of a log, sequences of commands, clients of
-    /// the service, bytes on a connection, requests that are signed
+    /// the service, bytes on a connection, requests that are signed, requests for SQS in both wire forms
     ///
     /// Each is compared with another that is written as plainly as can be. Prints how many inputs
     /// each was given; fails at the first finding and prints it.
@@ -145,6 +163,9 @@ fn main() -> ExitCode {
         Command::Conformance(args) => closed(suites::conformance(&args)),
         Command::Teeth => closed(suites::run(Suite::Teeth, &["--nocapture"])),
         Command::Kills(args) => kills::main(&args),
+        Command::KillsSqs(args) => sqs::kills::main(&args),
+        Command::Bombs(args) => sqs::bombs::main(&args),
+        Command::IdlePolls(args) => sqs::idle::main(&args),
         Command::Chaos(args) => chaos::main(&args),
         Command::Simulate(args) => simulate::main(&args),
         Command::Fuzz(args) => fuzz::main(&args),

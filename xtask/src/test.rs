@@ -58,6 +58,8 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
             suite("conformance: teeth", 6.0, Suite::Teeth),
             Stage::new("kills", 4.0, || crate::kills::counted(KILL_RUNS, 1)),
             Stage::new("kills, shared", 2.0, || crate::kills::counted(SHARED_KILL_RUNS, 4)),
+            Stage::new("kills, sqs", 2.0, crate::sqs::kills::counted),
+            Stage::new("bombs", 5.0, crate::sqs::bombs::counted),
             Stage::new("chaos: redis", 2.0, crate::chaos::redis),
             Stage::new("chaos: postgres", 2.0, crate::chaos::postgres),
             if crate::crashpoints::may_trace() {

@@ -163,7 +163,7 @@ async fn clients_that_are_too_slow_are_let_go() {
 
 #[tokio::test]
 async fn bodies_wait_for_room_and_nobody_is_lost() {
-    let limits = Limits { bodies_bytes_max: 100, body_bytes_max: 100, ..Limits::default() };
+    let limits = Limits { short_bodies_bytes_max: 100, body_bytes_max: 100, ..Limits::default() };
     let stage = Arc::new(stage(limits).await);
     stage.queue().await;
     let sends: Vec<_> = (0..50)
@@ -181,8 +181,59 @@ async fn bodies_wait_for_room_and_nobody_is_lost() {
 }
 
 #[tokio::test]
+async fn short_bodies_wait_behind_no_long_ones_and_who_finds_no_room_is_told() {
+    let bytes = 100 << 10;
+    let within = Duration::from_millis(50);
+    let limits = Limits { bodies_bytes_max: bytes, body_within: within, ..Limits::default() };
+    let stage = stage(limits).await;
+    let head = stage.client.head("POST", "/", &[("x-amz-target", "AmazonSQS.SendMessage")], bytes);
+    let (mut statuses, mut streams) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let mut stream = BufReader::new(TcpStream::connect(stage.client.address).await.unwrap());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    stage.queue().await;
+    for stream in &mut streams {
+        statuses.push(client::answer(stream).await.status);
+    }
+    statuses.sort_unstable();
+    assert!(statuses == [408, 408] || statuses == [408, 503], "{statuses:?}");
+}
+
+#[tokio::test]
+async fn who_does_not_take_an_answer_is_let_go_and_its_room_is_free() {
+    let limits = Limits { answer_within: Duration::from_millis(50), ..Limits::default() };
+    let stage = stage(limits).await;
+    stage.queue().await;
+    let body = "x".repeat(1_000_000);
+    for _ in 0..30 {
+        let members = json!({ "QueueUrl": "q", "MessageBody": body }).to_string();
+        assert_eq!(stage.ask("SendMessage", &members).await.status, 200);
+    }
+    let asked =
+        json!({ "QueueUrl": "q", "MaxNumberOfMessages": 10, "VisibilityTimeout": 0 }).to_string();
+    let target = ("x-amz-target", "AmazonSQS.ReceiveMessage");
+    let head = stage.client.head("POST", "/", &[target], asked.len());
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(stage.client.address).await.unwrap();
+        // More than the system takes for a client that reads nothing.
+        let together = (head.clone() + &asked).repeat(20);
+        stream.write_all(together.as_bytes()).await.unwrap();
+        let gone = async {
+            while stream.write_all(b"\r").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.unwrap();
+        stage.clock.advance(Duration::from_secs(1));
+    }
+    assert!(stage.ask("ReceiveMessage", &asked).await.body.len() > 10_000_000);
+}
+
+#[tokio::test]
 async fn a_receive_that_waits_holds_no_more_room_than_it_needs() {
-    let limits = Limits { bodies_bytes_max: 100, body_bytes_max: 100, ..Limits::default() };
+    let limits = Limits { short_bodies_bytes_max: 100, body_bytes_max: 100, ..Limits::default() };
     let stage = stage(limits).await;
     stage.queue().await;
     // One that does not say how long it is takes room for the longest, until it is read.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::http::Connection;
-use super::{Limits, Phase, ending};
+use super::{Bodies, Limits, Phase, ending};
 use crate::sqs::Service;
 
 /// How long no connection is taken after one could not be: most likely there are no files left.
@@ -20,7 +20,7 @@ pub(super) struct Door {
     pub(super) service: Service,
     pub(super) limits: Limits,
     pub(super) seats: Arc<Semaphore>,
-    pub(super) bodies: Arc<Semaphore>,
+    pub(super) bodies: Arc<Bodies>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) tls: Option<TlsAcceptor>,
 }

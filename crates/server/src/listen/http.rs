@@ -12,9 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{SemaphorePermit, watch};
 
-use super::{Limits, Phase, cut, ending};
+use super::patience::Patience;
+use super::{Bodies, Limits, Phase, cut, ending};
 use crate::sqs::Service;
 
 /// Longest body that is copied.
@@ -24,7 +25,7 @@ const COPIED_MAX: usize = 2 * 1024;
 pub(super) struct Connection {
     pub(super) service: Service,
     pub(super) limits: Limits,
-    pub(super) bodies: Arc<Semaphore>,
+    pub(super) bodies: Arc<Bodies>,
     pub(super) scheme: &'static str,
 }
 
@@ -32,6 +33,7 @@ pub(super) struct Connection {
 enum Unread {
     TooLong,
     TooSlow,
+    NoRoom,
     Broken,
 }
 
@@ -52,8 +54,11 @@ impl Connection {
             .max_buf_size(limits.head_bytes_max)
             .max_headers(limits.headers_max)
             .keep_alive(true)
-            .pipeline_flush(true);
-        let mut connection = pin!(http.serve_connection(TokioIo::new(io), service));
+            // WHY: an answer must not wait for the next one, which may wait for the room that it has.
+            .pipeline_flush(false);
+        let mut connection = pin!(
+            http.serve_connection(TokioIo::new(Patience::new(io, limits.answer_within)), service)
+        );
         let ended = tokio::select! {
             ended = &mut connection => Some(ended),
             () = ending(&mut phase) => None,
@@ -95,12 +100,13 @@ impl Connection {
         }
         // WHY: of a body that does not say how long it is, room for the longest is taken.
         let room = hint.upper().unwrap_or(most).min(most) as u32;
-        let permit = self.bodies.acquire_many(room).await.map_err(|_| Unread::Broken)?;
+        let within = self.limits.body_within;
+        let permit = tokio::time::timeout(within, self.bodies.of(room).acquire_many(room)).await;
+        let permit = permit.map_err(|_| Unread::NoRoom)?.map_err(|_| Unread::Broken)?;
         if body.is_end_stream() {
             return Ok((Bytes::new(), permit));
         }
-        let whole =
-            tokio::time::timeout(self.limits.body_within, collect(&mut body, most as usize));
+        let whole = tokio::time::timeout(within, collect(&mut body, most as usize));
         match whole.await {
             Ok(whole) => Ok(fitting(whole?, permit)),
             Err(_) => Err(Unread::TooSlow),
@@ -139,6 +145,7 @@ fn refusal(unread: &Unread) -> Response<Bytes> {
     let status = match unread {
         Unread::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
         Unread::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Unread::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         Unread::Broken => StatusCode::BAD_REQUEST,
     };
     let mut response = Response::new(Bytes::new());

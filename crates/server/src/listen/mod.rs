@@ -1,10 +1,12 @@
 //! What listens: the protocol on TCP ports.
 //!
 //! `door` lets connections in and bounds how many, `http` reads requests within the limits and answers
-//! them, `tls` is what a server proves itself with.
+//! them, `patience` ends
+//! connections whose clients do not take their answers, `tls` is what a server proves itself with.
 
 mod door;
 mod http;
+mod patience;
 mod tls;
 
 use std::fmt;
@@ -23,6 +25,8 @@ pub use tls::Tls;
 
 /// Where a server listens unless it is told otherwise: this machine alone.
 pub const ADDRESS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9324);
+/// Longest body that counts as short.
+const SHORT_BODY_BYTES_MAX: u32 = 64 << 10;
 /// How long connections have to close by themselves once everything is answered.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -34,8 +38,11 @@ pub struct Limits {
     /// Longest body of a request, in bytes. A message of 1 MiB is four times as long at most where half
     /// of it is escaped.
     pub body_bytes_max: usize,
-    /// Bytes of the bodies that are read or answered at the same time; more wait.
+    /// Bytes of the bodies of more than 64 KiB that are read or answered at the same time. More wait, for
+    /// as long as a body may take, and are refused then: the client tries again.
     pub bodies_bytes_max: usize,
+    /// The same of shorter ones, so that they wait behind none that is longer.
+    pub short_bodies_bytes_max: usize,
     /// Longest head of a request, in bytes.
     pub head_bytes_max: usize,
     /// Most headers of a request.
@@ -45,20 +52,24 @@ pub struct Limits {
     pub head_within: Duration,
     /// How long a client may take for the body of a request.
     pub body_within: Duration,
+    /// How long a client may take to take an answer, from when the system has no more room for it.
+    pub answer_within: Duration,
 }
 
 impl Default for Limits {
-    /// 16,384 connections; bodies of 4 MiB, 64 MiB of them at a time; heads of 64 KiB with 100 headers; 60 s
-    /// for a head, 30 s for a body.
+    /// 16,384 connections; bodies of 4 MiB, 32 MiB of them at a time, and 8 MiB of those that are short; heads of 64 KiB with 100 headers; 60 s
+    /// for a head, 30 s for a body, 60 s to take an answer.
     fn default() -> Self {
         Self {
             connections_max: 16_384,
             body_bytes_max: 4 << 20,
-            bodies_bytes_max: 64 << 20,
+            bodies_bytes_max: 32 << 20,
+            short_bodies_bytes_max: 8 << 20,
             head_bytes_max: 64 << 10,
             headers_max: 100,
             head_within: Duration::from_secs(60),
             body_within: Duration::from_secs(30),
+            answer_within: Duration::from_secs(60),
         }
     }
 }
@@ -109,10 +120,28 @@ struct Shared {
     limits: Limits,
     /// Places for connections, and for bytes of bodies.
     seats: Arc<Semaphore>,
-    bodies: Arc<Semaphore>,
+    bodies: Arc<Bodies>,
     phase: watch::Sender<Phase>,
     /// One task for each port. `None` once the server was stopped.
     ports: Mutex<Option<JoinSet<()>>>,
+}
+
+/// Places for bytes of bodies.
+#[derive(Debug)]
+struct Bodies {
+    short: Semaphore,
+    long: Semaphore,
+}
+
+impl Bodies {
+    fn new(limits: &Limits) -> Self {
+        let short = Semaphore::new(limits.short_bodies_bytes_max);
+        Self { short, long: Semaphore::new(limits.bodies_bytes_max) }
+    }
+
+    fn of(&self, bytes: u32) -> &Semaphore {
+        if bytes <= SHORT_BODY_BYTES_MAX { &self.short } else { &self.long }
+    }
 }
 
 /// How far the end has come.
@@ -143,7 +172,7 @@ impl Server {
             service,
             limits,
             seats: Arc::new(Semaphore::new(limits.connections_max)),
-            bodies: Arc::new(Semaphore::new(limits.bodies_bytes_max)),
+            bodies: Arc::new(Bodies::new(&limits)),
             phase: watch::Sender::new(Phase::Open),
             ports: Mutex::new(Some(JoinSet::new())),
         };

@@ -2,6 +2,10 @@
 
 /// Longest message: body and attributes together.
 pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
+/// Bytes of answers that may be made or wait to be taken: of small ones, and of larger ones, each.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 32 << 20;
+/// What counts as a small one, with all that making it takes.
+pub(crate) const SMALL_ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Most entries of a batch.
 pub(crate) const BATCH_MAX: usize = 10;
 /// Longest id of an entry, label of a permission.
@@ -34,3 +38,6 @@ pub(crate) const MOVE_RATE_MAX: i64 = 500;
 pub(crate) const MOVES_LISTED_MAX: i64 = 10;
 /// Seconds between two purges, and between a deletion and a creation, where the rules hold.
 pub(crate) const RULE_SECONDS: u64 = 60;
+/// Most fields of a form, and elements of a list: ten entries with ten attributes of four fields each, and
+/// room.
+pub(crate) const FIELDS_MAX: usize = 1_024;

@@ -3,7 +3,8 @@
 //! `action` names what can be asked and `actions` does it; `shapes` has one type for each request and
 //! answer, which `wire` reads and writes in both forms with the help of `query`; `errors` are the
 //! protocol's. What its words are among ours is in `message` (a task), `attributes` (a queue's spec),
-//! `receipt` (a lease's token) and `account` (a queue's name).
+//! `receipt` (a lease's token) and `account` (a queue's name). `room` bounds what
+//! answers take.
 
 mod account;
 mod action;
@@ -11,14 +12,19 @@ mod actions;
 mod attributes;
 mod digests;
 mod errors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod limits;
+mod lists;
 mod message;
 #[cfg(test)]
 mod model;
 mod query;
 mod queues;
 mod receipt;
+mod room;
 mod service;
 mod shapes;
 mod wire;

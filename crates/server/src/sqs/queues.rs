@@ -17,6 +17,7 @@ use super::account::{Namespace, QueuePath};
 use super::attributes::{Attributes, Hot};
 use super::errors::{Code, Failure};
 use super::gather::{Gather, Outcomes};
+use super::room::Longest;
 
 /// How long a spec that was read is used.
 const FRESH_FOR: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ pub(crate) struct Place {
     sends: Arc<Gather<NewTask, Result<Enqueued, Failure>>>,
     settles: Arc<Gather<(LeaseToken, Verdict), Settled>>,
     flight: Flight,
+    pub(crate) longest: Longest,
 }
 
 /// About how many messages are in receivers' hands: what the broker said last, and what was handed out
@@ -137,6 +139,7 @@ impl Queues {
                 known: 0.into(),
                 since: self.in_flight_max.into(),
             },
+            longest: Longest::default(),
         })
     }
 
@@ -238,6 +241,7 @@ impl Queue {
 impl Place {
     /// Enqueues tasks, together with those of others. One outcome each.
     pub(crate) async fn enqueue(&self, tasks: Vec<NewTask>) -> Outcomes<Result<Enqueued, Failure>> {
+        tasks.iter().for_each(|task| self.longest.see_bytes(task.payload.len()));
         let (broker, name) = (self.broker.clone(), self.receiver.queue().clone());
         let run = move |tasks: Vec<NewTask>| {
             let (broker, name) = (broker.clone(), name.clone());

@@ -17,6 +17,7 @@ use super::actions;
 use super::errors::{Code, Failure};
 use super::limits::MESSAGE_BYTES_MAX;
 use super::queues::{Queue, Queues};
+use super::room::{Room, Taken};
 use super::wire::{self, Answer, Asked, Request};
 use crate::auth::{Anybody, Gate, Identity, SignedFor, policy};
 
@@ -64,6 +65,7 @@ struct Inner {
     broker: Broker,
     options: Options,
     queues: Queues,
+    room: Room,
     /// Queues that were deleted here, for the rule of 60 seconds.
     deleted: Mutex<HashMap<QueueName, Timestamp>>,
     is_ending: watch::Sender<bool>,
@@ -103,7 +105,8 @@ impl Service {
         }
         let queues = Queues::new(broker.clone(), options.own.clone(), options.in_flight_max);
         let (deleted, is_ending) = (Mutex::default(), watch::Sender::new(false));
-        let inner = Arc::new(Inner { broker, options, queues, deleted, is_ending });
+        let inner =
+            Arc::new(Inner { broker, options, queues, room: Room::new(), deleted, is_ending });
         Ok(Self { inner })
     }
 
@@ -128,20 +131,35 @@ impl Service {
     /// Answers a request. `scheme` is what the client used, `http` or `https`. Dropping the future leaves
     /// what a receive has taken in nobody's hands until its lease ends.
     pub async fn answer(&self, parts: Parts, body: Bytes, scheme: &str) -> http::Response<Bytes> {
+        let (response, taken) = self.made(parts, body, scheme).await;
+        let (parts, body) = response.into_parts();
+        http::Response::from_parts(parts, self.room().keep(body, taken).await)
+    }
+
+    /// The answer, and the room it was made in.
+    async fn made(
+        &self,
+        parts: Parts,
+        body: Bytes,
+        scheme: &str,
+    ) -> (http::Response<Bytes>, Option<Taken>) {
         let request_id = wire::request_id();
         let identity = match self.inner.options.gate.identify(&parts, &body, self.now()) {
             Ok(identity) => identity,
-            Err(failure) => return wire::error(wire::form(&parts), &failure, &request_id),
+            Err(failure) => {
+                return (wire::error(wire::form(&parts), &failure, &request_id), None);
+            }
         };
-        match wire::read(&parts, &body) {
+        let response = match wire::read(&parts, &body) {
             Ok(Asked::Action(request)) => {
                 let origin = wire::origin(&parts, scheme);
                 let (action, form) = (request.action, request.form());
                 // WHY: what waits holds no more than it needs. Head and body are parts of what the connection
                 // reads into, which is larger.
                 drop(parts);
-                let done = self.perform(identity, origin, &request).await;
-                wire::answer(form, action, done, &request_id)
+                let mut done = self.perform(identity, origin, &request).await;
+                let taken = done.as_mut().ok().and_then(|answer| answer.taken.take());
+                return (wire::answer(form, action, done, &request_id), taken);
             }
             Ok(Asked::CallerIdentity) => {
                 let account = Namespace::of(&identity, &self.inner.options.own).account;
@@ -149,7 +167,8 @@ impl Service {
             }
             Ok(Asked::Nothing) => wire::nothing(&request_id),
             Err((form, failure)) => wire::error(form, &failure, &request_id),
-        }
+        };
+        (response, None)
     }
 
     async fn perform(
@@ -173,6 +192,11 @@ impl Service {
 
     pub(crate) fn options(&self) -> &Options {
         &self.inner.options
+    }
+
+    /// The room that answers share.
+    pub(crate) fn room(&self) -> &Room {
+        &self.inner.room
     }
 
     pub(crate) fn queues(&self) -> &Queues {

@@ -9,6 +9,8 @@ use std::ops::Deref;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::lists::{Entries, List, Named, SentAttributes};
+
 /// Text of a request: borrowed from it where nothing in it is escaped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -113,9 +115,9 @@ pub(crate) struct MessageAttributeValue {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) binary_value: Option<String>,
     #[serde(skip_serializing)]
-    pub(crate) string_list_values: Option<Vec<String>>,
+    pub(crate) string_list_values: Option<Entries<String>>,
     #[serde(skip_serializing)]
-    pub(crate) binary_list_values: Option<Vec<String>>,
+    pub(crate) binary_list_values: Option<Entries<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) data_type: Option<String>,
 }
@@ -127,8 +129,8 @@ request! {
         queue_url: String,
         label: String,
         #[serde(rename = "AWSAccountIds")]
-        aws_account_ids: Vec<String>,
-        actions: Vec<String>,
+        aws_account_ids: List<String>,
+        actions: List<String>,
     }
     CancelMessageMoveTaskRequest { task_handle: String, }
     ChangeMessageVisibilityRequest<'a> {
@@ -142,7 +144,7 @@ request! {
         #[serde(borrow)]
         queue_url: Text<'a>,
         #[serde(borrow)]
-        entries: Vec<ChangeMessageVisibilityBatchRequestEntry<'a>>,
+        entries: Entries<ChangeMessageVisibilityBatchRequestEntry<'a>>,
     }
     ChangeMessageVisibilityBatchRequestEntry<'a> {
         #[serde(borrow)]
@@ -153,9 +155,9 @@ request! {
     }
     CreateQueueRequest {
         queue_name: String,
-        attributes: Pairs,
+        attributes: Named,
         #[serde(rename = "tags", alias = "Tags")]
-        tags: Pairs,
+        tags: Named,
     }
     DeleteMessageRequest<'a> {
         #[serde(borrow)]
@@ -167,7 +169,7 @@ request! {
         #[serde(borrow)]
         queue_url: Text<'a>,
         #[serde(borrow)]
-        entries: Vec<DeleteMessageBatchRequestEntry<'a>>,
+        entries: Entries<DeleteMessageBatchRequestEntry<'a>>,
     }
     DeleteMessageBatchRequestEntry<'a> {
         #[serde(borrow)]
@@ -176,7 +178,7 @@ request! {
         receipt_handle: Text<'a>,
     }
     DeleteQueueRequest { queue_url: String, }
-    GetQueueAttributesRequest { queue_url: String, attribute_names: Vec<String>, }
+    GetQueueAttributesRequest { queue_url: String, attribute_names: List<String>, }
     GetQueueUrlRequest {
         queue_name: String,
         #[serde(rename = "QueueOwnerAWSAccountId")]
@@ -190,9 +192,9 @@ request! {
     ReceiveMessageRequest<'a> {
         #[serde(borrow)]
         queue_url: Text<'a>,
-        attribute_names: Vec<Text<'a>>,
-        message_system_attribute_names: Vec<Text<'a>>,
-        message_attribute_names: Vec<Text<'a>>,
+        attribute_names: List<Text<'a>>,
+        message_system_attribute_names: List<Text<'a>>,
+        message_attribute_names: List<Text<'a>>,
         max_number_of_messages: i64,
         visibility_timeout: i64,
         wait_time_seconds: i64,
@@ -205,8 +207,8 @@ request! {
         #[serde(borrow)]
         message_body: Text<'a>,
         delay_seconds: i64,
-        message_attributes: AttributeValues,
-        message_system_attributes: AttributeValues,
+        message_attributes: SentAttributes,
+        message_system_attributes: SentAttributes,
         message_deduplication_id: String,
         message_group_id: String,
     }
@@ -214,7 +216,7 @@ request! {
         #[serde(borrow)]
         queue_url: Text<'a>,
         #[serde(borrow)]
-        entries: Vec<SendMessageBatchRequestEntry<'a>>,
+        entries: Entries<SendMessageBatchRequestEntry<'a>>,
     }
     SendMessageBatchRequestEntry<'a> {
         #[serde(borrow)]
@@ -222,19 +224,19 @@ request! {
         #[serde(borrow)]
         message_body: Text<'a>,
         delay_seconds: i64,
-        message_attributes: AttributeValues,
-        message_system_attributes: AttributeValues,
+        message_attributes: SentAttributes,
+        message_system_attributes: SentAttributes,
         message_deduplication_id: String,
         message_group_id: String,
     }
-    SetQueueAttributesRequest { queue_url: String, attributes: Pairs, }
+    SetQueueAttributesRequest { queue_url: String, attributes: Named, }
     StartMessageMoveTaskRequest {
         source_arn: String,
         destination_arn: String,
         max_number_of_messages_per_second: i64,
     }
-    TagQueueRequest { queue_url: String, tags: Pairs, }
-    UntagQueueRequest { queue_url: String, tag_keys: Vec<String>, }
+    TagQueueRequest { queue_url: String, tags: Named, }
+    UntagQueueRequest { queue_url: String, tag_keys: List<String>, }
 }
 
 answer! {

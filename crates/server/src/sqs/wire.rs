@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::action::Action;
 use super::errors::{Code, Failure};
 use super::query::{self, Form as Fields};
+use super::room::Taken;
 
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const TARGET_PREFIX: &str = "AmazonSQS.";
@@ -50,7 +51,11 @@ enum Members<'a> {
 
 /// What an action answers: nothing, or a shape that is written in the request's form.
 #[derive(Debug)]
-pub(crate) struct Answer(Option<Written>);
+pub(crate) struct Answer {
+    written: Option<Written>,
+    /// The room that making it took.
+    pub(crate) taken: Option<Taken>,
+}
 
 #[derive(Debug)]
 enum Written {
@@ -77,6 +82,15 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// The JSON that a form stands for.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn folded(&self) -> Option<&Value> {
+        match &self.members {
+            Members::Json(_) => None,
+            Members::Query(folded) => Some(folded),
+        }
+    }
+
     /// An answer with this shape.
     pub(crate) fn answer(&self, shape: &impl Serialize) -> Result<Answer, Failure> {
         let written = match self.members {
@@ -87,12 +101,17 @@ impl<'a> Request<'a> {
             tracing::error!(%error, action = self.action.name(), "an answer cannot be written");
             Code::InternalFailure.because("The answer cannot be written.")
         };
-        written.map(|written| Answer(Some(written))).map_err(unwritten)
+        written.map(|written| Answer { written: Some(written), taken: None }).map_err(unwritten)
     }
 }
 
 impl Answer {
-    pub(crate) const NOTHING: Self = Self(None);
+    pub(crate) const NOTHING: Self = Self { written: None, taken: None };
+
+    /// The same, in room that was taken.
+    pub(crate) fn within(self, taken: Option<Taken>) -> Self {
+        Self { taken, ..self }
+    }
 }
 
 /// The form that a request is in.
@@ -171,9 +190,9 @@ pub(crate) fn answer(
     let ok = |kind, body: Vec<u8>| response(StatusCode::OK, kind, body, request_id);
     match (form, done) {
         (_, Err(failure)) => error(form, &failure, request_id),
-        (Form::Json, Ok(Answer(Some(Written::Json(body))))) => ok(JSON, body),
+        (Form::Json, Ok(Answer { written: Some(Written::Json(body)), .. })) => ok(JSON, body),
         (Form::Json, Ok(_)) => ok(JSON, Vec::new()),
-        (Form::Query, Ok(Answer(written))) => {
+        (Form::Query, Ok(Answer { written, .. })) => {
             let result = match &written {
                 Some(Written::Query(result)) => Some(result),
                 _ => None,
@@ -216,7 +235,8 @@ fn response(
     body: Vec<u8>,
     request_id: &str,
 ) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
+    // WHY: it may wait for long, and what it grew into is up to twice as large.
+    let mut response = Response::new(Bytes::from(body.into_boxed_slice()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);
     if let Ok(request_id) = HeaderValue::from_str(request_id) {

@@ -4,21 +4,22 @@ use std::collections::HashSet;
 
 use crate::sqs::errors::{Code, Failure};
 use crate::sqs::limits::{BATCH_MAX, ID_CHARS_MAX};
+use crate::sqs::lists::Entries;
 use crate::sqs::shapes::{BatchResult, BatchResultErrorEntry, Text};
 
 /// Checks the entries' number and their ids.
 pub(super) fn check<'a, T>(
-    entries: Option<&'a Vec<T>>,
+    entries: Option<&'a Entries<T>>,
     entry: &str,
     id: impl Fn(&'a T) -> Option<&'a Text<'a>>,
 ) -> Result<(), Failure> {
-    let entries = entries.map(Vec::as_slice).unwrap_or_default();
-    if entries.is_empty() {
+    let (entries, sent) =
+        entries.map_or((&[][..], 0), |Entries { first, sent }| (first.as_slice(), *sent));
+    if sent == 0 {
         let why = format!("There should be at least one {entry} in the request.");
         return Err(Code::EmptyBatchRequest.because(why));
     }
-    if entries.len() > BATCH_MAX {
-        let sent = entries.len();
+    if sent > BATCH_MAX {
         let why =
             format!("Maximum number of entries per request are {BATCH_MAX}. You have sent {sent}.");
         return Err(Code::TooManyEntriesInBatchRequest.because(why));

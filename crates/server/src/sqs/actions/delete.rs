@@ -36,7 +36,7 @@ pub(super) async fn delete_batch(
     let queue = call.queue(queue_url.as_deref()).await?;
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;
     let (mut done, mut verdicts) = (Vec::new(), Vec::new());
-    for DeleteMessageBatchRequestEntry { id, receipt_handle } in entries.unwrap_or_default() {
+    for DeleteMessageBatchRequestEntry { id, receipt_handle } in entries.unwrap_or_default().first {
         let id = id.map(|id| id.0.into_owned()).unwrap_or_default();
         let receipt = read(call, &queue, receipt_handle.as_ref()).await;
         let entry = receipt.map(|receipt| {

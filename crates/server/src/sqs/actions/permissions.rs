@@ -28,8 +28,8 @@ pub(super) async fn add(call: &Call<'_>, request: &Request<'_>) -> Result<Answer
     let AddPermissionRequest { queue_url, label, aws_account_ids, actions } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
     let label = checked_label(label)?;
-    let accounts = some(aws_account_ids, "AWSAccountIds")?;
-    let actions = some(actions, "Actions")?;
+    let accounts = some(aws_account_ids.map(|ids| ids.0), "AWSAccountIds")?;
+    let actions = some(actions.map(|actions| actions.0), "Actions")?;
     if actions.len() > PERMISSION_ACTIONS_MAX {
         let count = actions.len();
         let why =

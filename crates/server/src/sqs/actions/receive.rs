@@ -14,6 +14,7 @@ use crate::sqs::limits::{BATCH_MAX, VISIBILITY_SECONDS_MAX, WAIT_SECONDS_MAX};
 use crate::sqs::message;
 use crate::sqs::queues::Queue;
 use crate::sqs::receipt::Receipt;
+use crate::sqs::room::{self, Taken};
 use crate::sqs::service::{Call, Service};
 use crate::sqs::shapes::{Message, Pairs, ReceiveMessageRequest, ReceiveMessageResult, Text};
 use crate::sqs::wire::{Answer, Request};
@@ -60,17 +61,64 @@ pub(super) async fn receive(call: &Call<'_>, request: &Request<'_>) -> Result<An
     let attempt_id = attempt(call.service(), &queue, receive_request_attempt_id)?;
     let options = ReceiveOptions { limit, wait, lease, per_key, attempt_id };
     let asked = message_attribute_names.unwrap_or_default();
-    let leases = match queue.place.is_full().await? {
-        true if queue.hot.is_fifo => Vec::new(),
+    let (leases, taken) = match queue.place.is_full().await? {
+        true if queue.hot.is_fifo => (Vec::new(), None),
         true => {
             let why = "There are too many messages in flight; delete some before receiving more.";
             return Err(Code::OverLimit.because(why));
         }
-        false => hand_out(call.service(), &queue, &options).await?,
+        false => within_room(call.service(), &queue, &options).await?,
     };
     queue.place.handed_out(leases.len());
     let message = |lease| to_message(call, &queue, lease, &system, &asked);
-    request.answer(&ReceiveMessageResult { messages: leases.into_iter().map(message).collect() })
+    let messages = leases.into_iter().map(message).collect();
+    Ok(request.answer(&ReceiveMessageResult { messages })?.within(taken))
+}
+
+/// Receives no more than there is room for. What is there is received once its room is taken; who waits for
+/// what comes takes none, and gives back what comes when there is none, which costs no attempt.
+async fn within_room(
+    service: &Service,
+    queue: &Queue,
+    options: &ReceiveOptions,
+) -> Result<(Vec<Lease>, Option<Taken>), Failure> {
+    let (room, longest) = (service.room(), &queue.place.longest);
+    let until = service.now().plus(options.wait);
+    // WHY: what is received under an attempt's id, nothing included, is what it gets again.
+    let is_once = options.attempt_id.is_some();
+    let mut wait = if is_once { options.wait } else { Duration::ZERO };
+    // WHY: one place where it waits, so that one that waits has no room for others.
+    loop {
+        let mut taken = None;
+        if wait.is_zero() && !is_once {
+            taken = room.take(longest.bytes_of(options.limit)).await;
+        }
+        let leases = hand_out(service, queue, &options.clone().waiting(wait)).await?;
+        longest.see(&leases);
+        if leases.is_empty() {
+            let is_last = is_once || !wait.is_zero();
+            wait = until.since(service.now()).min(options.wait);
+            if is_last || wait.is_zero() {
+                return Ok((leases, None));
+            }
+            continue;
+        }
+        let bytes = room::bytes_of(&leases);
+        if is_once {
+            return Ok((leases, Box::pin(room.take(bytes)).await));
+        }
+        match room.enough(taken, bytes) {
+            Some(taken) => return Ok((leases, Some(taken))),
+            None => Box::pin(give_back(queue, leases)).await?,
+        }
+        wait = Duration::ZERO;
+    }
+}
+
+async fn give_back(queue: &Queue, leases: Vec<Lease>) -> Result<(), Failure> {
+    let back = |lease: Lease| (lease.token, Verdict::Release { after: Duration::ZERO });
+    let back = leases.into_iter().map(back).collect();
+    queue.place.settle(back).await.map(drop)
 }
 
 fn limit(asked: Option<i64>) -> Result<usize, Failure> {

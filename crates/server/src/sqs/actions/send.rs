@@ -11,12 +11,13 @@ use super::send_checks as checks;
 use crate::sqs::digests;
 use crate::sqs::errors::{Code, Failure};
 use crate::sqs::limits::{BATCH_MAX, DELAY_SECONDS_MAX, MESSAGE_BYTES_MAX};
+use crate::sqs::lists::SentAttributes;
 use crate::sqs::message::{Deduplication, Outgoing};
 use crate::sqs::queues::Queue;
 use crate::sqs::service::Call;
 use crate::sqs::shapes::{
-    AttributeValues, SendMessageBatchRequest, SendMessageBatchRequestEntry,
-    SendMessageBatchResultEntry, SendMessageRequest, SendMessageResult, Text,
+    SendMessageBatchRequest, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
+    SendMessageRequest, SendMessageResult, Text,
 };
 use crate::sqs::wire::{Answer, Request};
 
@@ -26,8 +27,8 @@ const ENTRY: &str = "SendMessageBatchRequestEntry";
 struct Sent<'a> {
     body: Option<Text<'a>>,
     delay_seconds: Option<i64>,
-    attributes: AttributeValues,
-    system_attributes: AttributeValues,
+    attributes: SentAttributes,
+    system_attributes: SentAttributes,
     deduplication_id: Option<String>,
     group_id: Option<String>,
 }
@@ -78,7 +79,7 @@ pub(super) async fn send_batch(call: &Call<'_>, request: &Request<'_>) -> Result
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;
     let mut done = Vec::with_capacity(BATCH_MAX);
     let (mut tasks, mut bytes_of_all) = (Vec::with_capacity(BATCH_MAX), 0);
-    for entry in entries.unwrap_or_default() {
+    for entry in entries.unwrap_or_default().first {
         let (id, sent) = sent(entry);
         let ready = match ready(call, &queue, sent) {
             Ok(ready) => ready,

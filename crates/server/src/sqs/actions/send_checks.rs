@@ -5,8 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::sqs::errors::{Code, Failure};
 use crate::sqs::limits::{ATTRIBUTE_CHARS_MAX, ATTRIBUTES_MAX, GROUP_CHARS_MAX};
+use crate::sqs::lists::SentAttributes;
 use crate::sqs::message::{self, Attribute, Attributes, Value};
-use crate::sqs::shapes::{AttributeValues, MessageAttributeValue};
+use crate::sqs::shapes::MessageAttributeValue;
 
 /// The one system attribute that can be sent.
 const TRACE: &str = "AWSTraceHeader";
@@ -28,9 +29,9 @@ pub(super) fn bytes_of(attributes: &Attributes) -> usize {
     attributes.iter().map(bytes).sum()
 }
 
-pub(super) fn attributes(values: &AttributeValues) -> Result<Attributes, Failure> {
-    if values.len() > ATTRIBUTES_MAX {
-        let count = values.len();
+pub(super) fn attributes(values: &SentAttributes) -> Result<Attributes, Failure> {
+    let SentAttributes { first: values, sent: count } = values;
+    if *count > ATTRIBUTES_MAX {
         return Err(invalid(format!(
             "Number of message attributes [{count}] exceeds the allowed maximum [{ATTRIBUTES_MAX}]."
         )));
@@ -42,8 +43,8 @@ pub(super) fn attributes(values: &AttributeValues) -> Result<Attributes, Failure
     checked.collect()
 }
 
-pub(super) fn system_attributes(values: &AttributeValues) -> Result<Attributes, Failure> {
-    let checked = values.iter().map(|(name, value)| {
+pub(super) fn system_attributes(values: &SentAttributes) -> Result<Attributes, Failure> {
+    let checked = values.first.iter().map(|(name, value)| {
         let attribute = attribute(name, value)?;
         if name != TRACE {
             return Err(invalid(format!(
@@ -82,7 +83,7 @@ fn attribute(name: &str, value: &MessageAttributeValue) -> Result<Attribute, Fai
         binary_list_values,
         data_type,
     } = value;
-    if [string_list_values, binary_list_values].into_iter().flatten().any(|list| !list.is_empty()) {
+    if [string_list_values, binary_list_values].into_iter().flatten().any(|list| list.sent > 0) {
         let why = "Message attribute list values in SendMessage operation are not supported.";
         return Err(Code::UnsupportedOperation.because(why));
     }
@@ -177,6 +178,7 @@ fn invalid(why: impl Into<String>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sqs::lists::Entries;
 
     fn value(data_type: &str, text: &str) -> MessageAttributeValue {
         MessageAttributeValue {
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn named(name: &str) -> Result<Attributes, Failure> {
-        attributes(&AttributeValues::from([(name.to_owned(), value("String", "x"))]))
+        attributes(&SentAttributes::from_iter([(name.to_owned(), value("String", "x"))]))
     }
 
     #[test]
@@ -229,12 +231,12 @@ mod tests {
     #[test]
     fn lists_and_other_system_attributes_are_refused() {
         let list = MessageAttributeValue {
-            string_list_values: Some(vec!["x".into()]),
+            string_list_values: Some(Entries { first: vec!["x".into()], sent: 1 }),
             ..value("String", "x")
         };
         assert_eq!(attribute("a", &list).unwrap_err().code, Code::UnsupportedOperation);
         let system = |name: &str| {
-            system_attributes(&AttributeValues::from([(name.to_owned(), value("String", "x"))]))
+            system_attributes(&SentAttributes::from_iter([(name.to_owned(), value("String", "x"))]))
         };
         assert!(system("AWSTraceHeader").is_ok());
         assert!(system("SenderId").is_err());

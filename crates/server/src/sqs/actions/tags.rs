@@ -19,7 +19,10 @@ pub(super) async fn list(call: &Call<'_>, request: &Request<'_>) -> Result<Answe
 pub(super) async fn add(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
     let TagQueueRequest { queue_url, tags } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
-    let added = tags.filter(|tags| !tags.is_empty()).ok_or_else(|| Failure::missing("Tags"))?;
+    let added = tags
+        .map(|tags| tags.0)
+        .filter(|tags| !tags.is_empty())
+        .ok_or_else(|| Failure::missing("Tags"))?;
     let queues = call.service().queues();
     queues
         .update(&path, |attributes| {

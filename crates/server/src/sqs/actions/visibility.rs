@@ -38,7 +38,7 @@ pub(super) async fn change_batch(
     let queue = call.queue(queue_url.as_deref()).await?;
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;
     let mut done = Vec::new();
-    for entry in entries.unwrap_or_default() {
+    for entry in entries.unwrap_or_default().first {
         let ChangeMessageVisibilityBatchRequestEntry { id, receipt_handle, visibility_timeout } =
             entry;
         let id = id.map(|id| id.0.into_owned()).unwrap_or_default();

@@ -7,9 +7,7 @@ use serde_json::{Map, Value};
 use super::members::{Kind, Member, of};
 use crate::sqs::action::Action;
 use crate::sqs::errors::{Code, Failure};
-
-/// Most fields of a form: ten entries with ten attributes of four fields each, and room.
-const FIELDS_MAX: usize = 1_024;
+use crate::sqs::limits::FIELDS_MAX;
 
 /// A form: its fields by name. Of fields with one name the last counts.
 #[derive(Debug, Default)]

@@ -64,7 +64,7 @@ pub(in crate::sqs::actions) async fn set(
 ) -> Result<Answer, Failure> {
     let SetQueueAttributesRequest { queue_url, attributes } = request.parse()?;
     let path = call.path(queue_url.as_deref())?;
-    let given = attributes.ok_or_else(|| Failure::missing("Attributes"))?;
+    let given = attributes.ok_or_else(|| Failure::missing("Attributes"))?.0;
     let queue = call.queue(queue_url.as_deref()).await?;
     if let Some(value) = given.get("FifoQueue")
         && queue.attributes.get("FifoQueue").as_deref() != Some(value)

@@ -22,7 +22,7 @@ pub(in crate::sqs::actions) async fn create(
     let CreateQueueRequest { queue_name, attributes, tags } = request.parse()?;
     let name =
         queue_name.filter(|it| !it.is_empty()).ok_or_else(|| Failure::missing("QueueName"))?;
-    let (given, tags) = (attributes.unwrap_or_default(), tags.unwrap_or_default());
+    let (given, tags) = (attributes.unwrap_or_default().0, tags.unwrap_or_default().0);
     let path = path(call, &name, &given)?;
     call.admit(&path)?;
     let values = Attributes::check(&given, path.is_fifo())?;
