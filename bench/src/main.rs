@@ -15,11 +15,6 @@ mod sqs;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mimalloc::MiMalloc;
-
-/// The same as the `tidegate` binary's, for all that is measured.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Tidegate beside its peers, and the engine's curves
 #[derive(Debug, Parser)]
@@ -60,6 +55,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    tidegate_cli::memory::use_small_pages();
     let Bench { command } = Bench::parse();
     let done = match command {
         Command::Peers(args) => side_by_side::run(&args).await,

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod exit;
 mod failure;
+pub mod memory;
 mod output;
 mod progress;
 mod units;
@@ -26,6 +27,7 @@ use failure::Failure;
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    memory::use_small_pages();
     let cli = Cli::parse();
     log_to_stderr();
     match run(cli) {
