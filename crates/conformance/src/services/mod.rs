@@ -112,7 +112,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
     let first = ["/usr/lib/rabbitmq/bin"].map(PathBuf::from);
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let versions = versions.map(|version| version.path().join("bin"));
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/services/nats/bin");
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/services/python/bin");
     let last = ["/usr/sbin", "/usr/local/bin", own].map(PathBuf::from);
     let folders = first.into_iter().chain(std::env::split_paths(&path)).chain(versions).chain(last);
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
