@@ -54,6 +54,8 @@ struct Row {
     address: SocketAddr,
     url: String,
     rates: Vec<f64>,
+    /// Why it is not measured any more.
+    failure: Option<String>,
 }
 
 /// Measures, and prints a table for each number of connections and messages.
@@ -79,22 +81,25 @@ async fn measure(args: &SqsArgs) -> Done<()> {
         }
         for &connections in &args.connections {
             let url = "http://localhost/000000000000/q".to_owned();
-            let mut rows = vec![Row { name: "bare", address: bare, url, rates: vec![] }];
+            let mut rows =
+                vec![Row { name: "bare", address: bare, url, rates: vec![], failure: None }];
             for (name, (_, address)) in &served {
                 let name =
                     if *name == "always" { "engine, fsync always" } else { "engine, no fsync" };
                 let url = queue(*address, &format!("q{connections}x{batch}")).await?;
-                rows.push(Row { name, address: *address, url, rates: vec![] });
+                rows.push(Row { name, address: *address, url, rates: vec![], failure: None });
             }
             for other in &others {
                 let url = queue(other.address, &format!("q{connections}x{batch}")).await?;
                 let (name, address) = (other.name, other.address);
-                rows.push(Row { name, address, url, rates: vec![] });
+                rows.push(Row { name, address, url, rates: vec![], failure: None });
             }
             for _ in 0..args.rounds {
-                for row in &mut rows {
-                    let rate = rate(row.address, &row.url, connections, batch, args).await?;
-                    row.rates.push(rate);
+                for row in rows.iter_mut().filter(|row| row.failure.is_none()) {
+                    match rate(row.address, &row.url, connections, batch, args).await {
+                        Ok(rate) => row.rates.push(rate),
+                        Err(error) => row.failure = Some(error.to_string()),
+                    }
                 }
             }
             print(connections, batch, &mut rows);
@@ -109,7 +114,11 @@ async fn measure(args: &SqsArgs) -> Done<()> {
 fn print(connections: usize, batch: usize, rows: &mut [Row]) {
     println!("\n{connections} connections, {batch} to a request");
     let mut of_bare = 0.0;
-    for Row { name, rates, .. } in rows {
+    for Row { name, rates, failure, .. } in rows {
+        if let Some(failure) = failure {
+            println!("  {name:22} failed: {}", failure.trim());
+            continue;
+        }
         rates.sort_by(f64::total_cmp);
         let median = rates.get(rates.len() / 2).copied().unwrap_or_default();
         if *name == "bare" {

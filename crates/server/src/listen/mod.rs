@@ -1,8 +1,8 @@
 //! What listens: the protocol on TCP ports.
 //!
 //! `door` lets connections in and bounds how many, `http` reads requests within the limits and answers
-//! them, `patience` ends
-//! connections whose clients do not take their answers, `tls` is what a server proves itself with.
+//! them, `patience` ends connections whose clients do not take their answers, `tls` is what a server proves
+//! itself with.
 
 mod door;
 mod http;
@@ -57,8 +57,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 16,384 connections; bodies of 4 MiB, 32 MiB of them at a time, and 8 MiB of those that are short; heads of 64 KiB with 100 headers; 60 s
-    /// for a head, 30 s for a body, 60 s to take an answer.
+    /// 16,384 connections; bodies of 4 MiB, 32 MiB of them at a time, and 8 MiB of those that are short; heads of
+    /// 64 KiB with 100 headers; 60 s for a head, 30 s for a body, 60 s to take an answer.
     fn default() -> Self {
         Self {
             connections_max: 16_384,
