@@ -24,6 +24,9 @@ pub(crate) const DELAY_SECONDS_MAX: i64 = 900;
 pub(crate) const VISIBILITY_SECONDS_MAX: i64 = 43_200;
 /// Most messages in receivers' hands.
 pub(crate) const IN_FLIGHT_MAX: u64 = 120_000;
+/// Most receives of one access key that wait at the same time: three quarters of the connections of a server,
+/// so that others find some.
+pub const POLLS_PER_KEY_MAX: usize = 12_288;
 /// Most tags of a queue, and characters of their names and values.
 pub(crate) const TAGS_MAX: usize = 50;
 pub(crate) const TAG_NAME_CHARS_MAX: usize = 128;

@@ -4,7 +4,7 @@
 //! answer, which `wire` reads and writes in both forms with the help of `query`; `errors` are the
 //! protocol's. What its words are among ours is in `message` (a task), `attributes` (a queue's spec),
 //! `receipt` (a lease's token) and `account` (a queue's name). `room` bounds what
-//! answers take.
+//! answers take, and `polls` how many receives wait.
 
 mod account;
 mod action;
@@ -21,6 +21,7 @@ mod lists;
 mod message;
 #[cfg(test)]
 mod model;
+mod polls;
 mod query;
 mod queues;
 mod receipt;
@@ -33,5 +34,5 @@ pub(crate) use account::is_account;
 pub use account::{Namespace, QueuePath};
 pub use action::Action;
 pub use errors::{Code, Failure};
-pub use limits::MESSAGE_BYTES_MAX;
+pub use limits::{MESSAGE_BYTES_MAX, POLLS_PER_KEY_MAX};
 pub use service::{Options, Service};

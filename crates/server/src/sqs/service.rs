@@ -15,7 +15,8 @@ use super::account::{Namespace, QueuePath};
 use super::action::Action;
 use super::actions;
 use super::errors::{Code, Failure};
-use super::limits::MESSAGE_BYTES_MAX;
+use super::limits::{MESSAGE_BYTES_MAX, POLLS_PER_KEY_MAX};
+use super::polls::Polls;
 use super::queues::{Queue, Queues};
 use super::room::{Room, Taken};
 use super::wire::{self, Answer, Asked, Request};
@@ -35,6 +36,9 @@ pub struct Options {
     /// Most messages of a queue in receivers' hands. Beyond it a standard queue answers `OverLimit`, and a
     /// FIFO queue hands nothing out. Other servers' receives are seen late, so it may be passed by as many.
     pub in_flight_max: u64,
+    /// Most receives of one access key that may wait at the same time, of those that name none together.
+    /// One more is answered `RequestThrottled`.
+    pub polls_per_key_max: usize,
     /// Whether a second purge, and making a queue that was just deleted, is refused for 60 seconds, as
     /// AWS does.
     pub sixty_second_rules: bool,
@@ -49,6 +53,7 @@ impl Default for Options {
             own: Namespace::default(),
             message_bytes_max: MESSAGE_BYTES_MAX,
             in_flight_max: super::limits::IN_FLIGHT_MAX,
+            polls_per_key_max: POLLS_PER_KEY_MAX,
             sixty_second_rules: false,
             gate: Arc::new(Anybody),
         }
@@ -66,6 +71,7 @@ struct Inner {
     options: Options,
     queues: Queues,
     room: Room,
+    polls: Polls,
     /// Queues that were deleted here, for the rule of 60 seconds.
     deleted: Mutex<HashMap<QueueName, Timestamp>>,
     is_ending: watch::Sender<bool>,
@@ -105,8 +111,9 @@ impl Service {
         }
         let queues = Queues::new(broker.clone(), options.own.clone(), options.in_flight_max);
         let (deleted, is_ending) = (Mutex::default(), watch::Sender::new(false));
-        let inner =
-            Arc::new(Inner { broker, options, queues, room: Room::new(), deleted, is_ending });
+        let (room, polls) = (Room::new(), Polls::new(options.polls_per_key_max));
+        let inner = Inner { broker, options, queues, room, polls, deleted, is_ending };
+        let inner = Arc::new(inner);
         Ok(Self { inner })
     }
 
@@ -192,6 +199,11 @@ impl Service {
 
     pub(crate) fn options(&self) -> &Options {
         &self.inner.options
+    }
+
+    /// The receives that may wait.
+    pub(crate) fn polls(&self) -> &Polls {
+        &self.inner.polls
     }
 
     /// The room that answers share.

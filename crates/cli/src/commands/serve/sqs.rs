@@ -9,7 +9,7 @@ use clap::Args;
 use tidegate::Broker;
 use tidegate_remote::listen::Tls;
 use tidegate_server::auth::{Anybody, Gate};
-use tidegate_server::sqs::{MESSAGE_BYTES_MAX, Namespace, Options, Service};
+use tidegate_server::sqs::{MESSAGE_BYTES_MAX, Namespace, Options, POLLS_PER_KEY_MAX, Service};
 use tidegate_server::{Limits, Listen, Server};
 
 use super::{Place, address};
@@ -34,6 +34,9 @@ pub(super) struct Sqs {
     /// The region whose queues are the broker's own; others stand beside them
     #[arg(long, value_name = "NAME", default_value = "us-east-1", value_parser = region)]
     region: String,
+    /// Most receives of one access key that may wait at the same time; one more is told to try again
+    #[arg(long, value_name = "COUNT", default_value_t = POLLS_PER_KEY_MAX)]
+    sqs_polls_per_key: usize,
     /// Refuse a second purge, and making a queue that was just deleted, for 60 seconds, as AWS does
     #[arg(long)]
     sqs_60s_rules: bool,
@@ -66,8 +69,7 @@ impl Sqs {
         insecure: bool,
         message_bytes: Option<usize>,
     ) -> Result<Ports, Failure> {
-        let Self { sqs, no_sqs, access_keys: file, account_id: account, region, sqs_60s_rules } =
-            self;
+        let Self { sqs, no_sqs, access_keys: file, account_id: account, region, .. } = self;
         let sqs = if no_sqs { Vec::new() } else { sqs };
         let tls = tls.map(|Tls { certificates, key }| tidegate_server::Tls {
             certificates: certificates.clone(),
@@ -88,7 +90,8 @@ impl Sqs {
         let options = Options {
             own: Namespace { account, region },
             message_bytes_max: message_bytes.unwrap_or(MESSAGE_BYTES_MAX).min(MESSAGE_BYTES_MAX),
-            sixty_second_rules: sqs_60s_rules,
+            polls_per_key_max: self.sqs_polls_per_key,
+            sixty_second_rules: self.sqs_60s_rules,
             gate: keys.map_or_else(|| Arc::new(Anybody) as Arc<dyn Gate>, |keys| Arc::new(keys)),
             ..Options::default()
         };

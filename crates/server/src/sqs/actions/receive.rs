@@ -61,6 +61,8 @@ pub(super) async fn receive(call: &Call<'_>, request: &Request<'_>) -> Result<An
     let attempt_id = attempt(call.service(), &queue, receive_request_attempt_id)?;
     let options = ReceiveOptions { limit, wait, lease, per_key, attempt_id };
     let asked = message_attribute_names.unwrap_or_default();
+    let key = &call.identity.access_key;
+    let _seat = (!wait.is_zero()).then(|| call.service().polls().sit(key)).transpose()?;
     let (leases, taken) = match queue.place.is_full().await? {
         true if queue.hot.is_fifo => (Vec::new(), None),
         true => {

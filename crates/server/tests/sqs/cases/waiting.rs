@@ -1,13 +1,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_server::sqs::Options;
 
 use crate::client::Failed;
 use crate::world::{PATIENCE, World, bodies, messages};
-use crate::{Case, cases};
+use crate::{Case, cases, cases_with};
 
 pub(crate) fn all() -> Vec<Case> {
-    cases![
+    let mut all = cases![
         a_long_poll_ends_at_the_first_message,
         a_long_poll_ends_when_a_delay_or_a_lease_does,
         a_long_poll_ends_when_its_time_is_over,
@@ -15,7 +16,12 @@ pub(crate) fn all() -> Vec<Case> {
         a_long_poll_ends_when_its_queue_is_deleted,
         a_long_poll_is_answered_when_the_server_ends,
         the_wait_of_the_queue_counts_where_none_is_asked_for,
-    ]
+    ];
+    all.extend(cases_with!(
+        || Options { polls_per_key_max: 1, ..Options::default() },
+        a_key_has_no_more_long_polls_than_it_may,
+    ));
+    all
 }
 
 /// A receive that waits, once the broker knows.
@@ -94,4 +100,21 @@ async fn the_wait_of_the_queue_counts_where_none_is_asked_for(world: &World) {
     let receive = waiting(world, json!({ "QueueUrl": url })).await;
     world.send(&url, "x").await;
     assert_eq!(bodies(&messages(&receive.await.unwrap().unwrap())), ["x"]);
+}
+
+async fn a_key_has_no_more_long_polls_than_it_may(world: &World) {
+    let url = world.queue("q").await;
+    let poll = json!({ "QueueUrl": url, "WaitTimeSeconds": 20 });
+    let receive = waiting(world, poll.clone()).await;
+    let failed = world.err("ReceiveMessage", poll.clone()).await;
+    assert_eq!((failed.status, &*failed.code), (403, "RequestThrottled"));
+    assert_eq!(
+        world.receive(&url).await,
+        Vec::<Value>::new(),
+        "one that does not wait needs no place"
+    );
+    world.send(&url, "x").await;
+    assert_eq!(bodies(&messages(&receive.await.unwrap().unwrap())), ["x"]);
+    world.send(&url, "y").await;
+    assert_eq!(bodies(&messages(&world.ok("ReceiveMessage", poll).await)), ["y"]);
 }
