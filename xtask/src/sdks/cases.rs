@@ -239,8 +239,8 @@ fn does_again(client: Client, server: &mut Server) -> Result<(), Failure> {
 /// Flights take longer than they are hidden, and still the other one does not get them.
 fn holds(client: Client, server: &mut Server) -> Result<(), Failure> {
     send(client, server.url(), EVERYTHING)?;
-    // WHY: two of three heartbeats may fail to come in time, on a machine that stalls for ten seconds.
-    let slow = ["--visibility-s", "15", "--work-ms", "34000"];
+    // WHY: not much longer, so that a heartbeat has seven seconds to come late.
+    let slow = ["--visibility-s", "11", "--work-ms", "14000"];
     let mut slow = consumer(client, server.url(), &slow)?;
     until("it holds flights of each partition", || {
         slow.must_run()?;
