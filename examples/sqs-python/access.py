@@ -3,7 +3,6 @@
 The server was started with `--access-keys access-keys.yaml`."""
 
 import sys
-import traceback
 import urllib.error
 import urllib.request
 
@@ -14,6 +13,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+
+from running import run
 
 ENDPOINT = sys.argv[1]
 SECRETS = {"any": "any-secret-of-its-own", "producer": "the-producers-secret/of+its/own+40+chars"}
@@ -127,17 +128,5 @@ CHECKS = [
 ]
 
 
-def main():
-    failed = 0
-    for check in CHECKS:
-        try:
-            check()
-            print(f"ok {check.__name__}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED {check.__name__}\n{traceback.format_exc()}", flush=True)
-    sys.exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    run(CHECKS)

@@ -5,11 +5,12 @@ import json
 import sys
 import threading
 import time
-import traceback
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+from running import run
 
 ENDPOINT = sys.argv[1]
 PATIENCE = 30.0
@@ -263,21 +264,9 @@ def sts_says_who_asks():
     assert sts.get_caller_identity()["Account"] == "111122223333"
 
 
-def main():
-    import_time = [name for name, it in globals().items() if callable(it) and getattr(it, "__module__", "") == "__main__"]
-    helpers = {"client", "queue", "arn", "receive", "bodies", "fails", "until", "main"}
-    failed = 0
-    for name in import_time:
-        if name in helpers:
-            continue
-        try:
-            globals()[name]()
-            print(f"ok {name}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED {name}\n{traceback.format_exc()}", flush=True)
-    sys.exit(1 if failed else 0)
+HELPERS = {client, queue, arn, receive, bodies, fails, until}
 
 
 if __name__ == "__main__":
-    main()
+    mine = [it for it in globals().values() if callable(it) and getattr(it, "__module__", "") == "__main__"]
+    run([it for it in mine if it not in HELPERS])

@@ -2,10 +2,11 @@
 
 import sys
 import threading
-import traceback
 
 import boto3
 from botocore.config import Config
+
+from running import run
 
 PATIENCE = 30.0
 
@@ -90,17 +91,5 @@ CHECKS = [
 ]
 
 
-def main():
-    failed = 0
-    for check in CHECKS:
-        try:
-            check()
-            print(f"ok {check.__name__}", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED {check.__name__}\n{traceback.format_exc()}", flush=True)
-    sys.exit(1 if failed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    run(CHECKS)

@@ -16,6 +16,7 @@ mod needs;
 mod powercut;
 mod scribe;
 mod sdks;
+mod served;
 mod simulate;
 mod sqs;
 mod stages;

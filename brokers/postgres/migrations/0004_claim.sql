@@ -1,8 +1,8 @@
 -- Input:     the functions of 0002.
 -- Output:    `advance`, `claim`, `next_due`, `horizon`.
 -- Guarantee: a task is handed out to one receive at a time, with a fence never used before; receives that
---            are one by their name hand out the same. None of
---            these waits for a row or a lane that another holds.
+--            are one by their name hand out the same. None of these waits for a task or a lane that
+--            another holds; a receive that has a name waits for another one of that name.
 
 -- Does what is due in a queue: scheduled tasks become ready, leases end, what is too old is dropped.
 --

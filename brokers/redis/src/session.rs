@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_listener::EventListener;
-use futures_util::future::{select_all, try_join_all};
+use futures_util::future::{join_all, select_all, try_join_all};
 use redis::Cmd;
 use tidegate_core::{
     AttemptId, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
@@ -116,30 +116,35 @@ impl RedisSession {
         if let ([_only], [_of_one]) = (mine, self.partitions.as_slice()) {
             return self.look_through(mine, options, Which::Either).await;
         }
-        let before = self.given_before(id, options.limit).await?;
-        if before.is_empty() {
-            return self.look_through(mine, options, Which::New).await;
+        let counts =
+            try_join_all(self.partitions.iter().map(|it| self.given(id, it, false))).await?;
+        let known = self.partitions.iter().zip(&counts).filter(|(_, count)| **count != 0);
+        let known: Vec<&Partition> = known.map(|(partition, _)| partition).collect();
+        // All of it, held as it was then and no more than is wanted; or none of it.
+        let sum: Option<usize> = counts.iter().map(|count| usize::try_from(*count).ok()).sum();
+        if !known.is_empty() && sum.is_some_and(|sum| sum <= options.limit) {
+            return self.look_through(&known, options, Which::Again).await;
         }
-        self.look_through(&before, options, Which::Again).await
+        let look = self.look_through(mine, options, Which::New).await?;
+        // WHY: else what is left of the earlier receive would keep this one from being made again. The tasks are
+        // held already, so that where it fails nothing else does.
+        let has_new = |partition: &Partition| {
+            look.leases.iter().any(|it| it.task.partition == partition.index)
+        };
+        let is_left = |partition: &&Partition| !look.leases.is_empty() && !has_new(partition);
+        let left = known.into_iter().filter(is_left).map(|it| self.given(id, it, true));
+        let _costs_the_repeat = join_all(left).await;
+        Ok(look)
     }
 
-    /// Where tasks lie that an earlier receive of this name was handed: nowhere unless all of them are held as they
-    /// were then and are no more than `limit`.
-    async fn given_before(&self, id: &AttemptId, limit: usize) -> Result<Vec<&Partition>> {
+    /// How many tasks an earlier receive of this name was handed from a partition, below zero if not all of them are
+    /// held as they were then.
+    async fn given(&self, id: &AttemptId, partition: &Partition, forget: bool) -> Result<i64> {
         const RECEIVE: Operation = Operation::Receive;
-        let ask = async |partition| {
-            let answer = self.redis.change(&script::ATTEMPT, partition, RECEIVE, |call| {
-                call.arg(id.as_str());
-            });
-            int_of(&answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)
-        };
-        let counts = try_join_all(self.partitions.iter().map(ask)).await?;
-        let sum: Option<usize> = counts.iter().map(|count| usize::try_from(*count).ok()).sum();
-        if sum.is_none_or(|sum| sum > limit) {
-            return Ok(Vec::new());
-        }
-        let counted = self.partitions.iter().zip(counts);
-        Ok(counted.filter(|(_, count)| *count > 0).map(|(partition, _)| partition).collect())
+        let answer = self.redis.change(&script::ATTEMPT, partition, RECEIVE, |call| {
+            call.arg(id.as_str()).arg(u8::from(forget));
+        });
+        int_of(&answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)
     }
 
     /// Looks once at partitions until there is enough.

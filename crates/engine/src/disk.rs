@@ -143,3 +143,26 @@ impl DiskFile for File {
 }
 
 impl DiskLock for File {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// Else a disk that is full keeps acknowledgements and deletes from going on.
+    #[test]
+    fn a_new_file_has_its_room_and_reads_as_zeros() {
+        let dir = tempfile::tempdir().unwrap();
+        for zeros in [Zeros::Written, Zeros::Promised] {
+            let (path, len) = (dir.path().join("file"), (1 << 20) + 100);
+            let file = RealDisk.create(&path, len, zeros).unwrap();
+            assert_eq!(file.len().unwrap(), len);
+            let taken = fs::metadata(&path).unwrap().blocks() * 512;
+            assert!(taken >= len, "{zeros:?}: {taken} of {len} bytes are set aside");
+            let mut read = vec![7; len as usize];
+            file.read_at(&mut read, 0).unwrap();
+            assert!(read.iter().all(|byte| *byte == 0), "{zeros:?}");
+        }
+    }
+}

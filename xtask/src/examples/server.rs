@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use tidegate_conformance::services::free_port;
 use tidegate_core::{Broker, QueueName, QueueStats};
 
 use crate::cargo::root;
+use crate::served::{self, READY};
 use crate::workload::Failure;
 
 /// Long enough that nothing but a hang takes as long.
@@ -80,7 +81,7 @@ impl Server {
         self.child.kill()?;
         self.child.wait()?;
         // WHY: only a graceful end removes it.
-        fs::remove_file(self.dir.join("ready.json"))?;
+        fs::remove_file(self.dir.join(READY))?;
         self.start_again()
     }
 
@@ -111,7 +112,7 @@ impl Server {
     }
 
     fn wait_until_ready(&mut self) -> Result<(), Failure> {
-        let ready = self.dir.join("ready.json");
+        let ready = self.dir.join(READY);
         until("the server is ready", || {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("the server ended with {status}").into());
@@ -150,13 +151,6 @@ pub(crate) fn until(
 }
 
 fn serve(dir: &Path, address: &str) -> Result<Child, Failure> {
-    let mut command = Command::new(root().join("target/debug/tidegate"));
-    command.args(["serve", "--no-sqs", "--listen", address]);
-    command.args(["--ready-file", "ready.json", "--tokens", "tokens.yaml"]);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
-        command.env_remove(name);
-    }
-    let log = fs::File::options().create(true).append(true).open(dir.join("server.log"))?;
-    command.current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    Ok(command.spawn()?)
+    let arguments = ["--no-sqs", "--listen", address, "--tokens", "tokens.yaml"];
+    served::serve(&root().join("target/debug/tidegate"), dir, arguments, None)
 }

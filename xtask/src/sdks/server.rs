@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use serde_json::Value;
 use tidegate_conformance::services::free_port;
@@ -14,11 +14,11 @@ use tidegate_core::{QueueName, QueueStats};
 use super::python;
 use crate::cargo::root;
 use crate::examples::server::until;
+use crate::served::{self, READY};
 use crate::workload::Failure;
 
 /// The access keys of the checks.
 const KEYS: &str = "access-keys.yaml";
-const READY: &str = "ready.json";
 
 /// What the server stands on.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ impl Server {
         }
         fs::create_dir_all(&dir)?;
         let (native, sqs) = (address()?, address()?);
-        let arguments = ["serve", "--listen", &native, "--sqs", &sqs, "--ready-file", READY];
+        let arguments = ["--listen", &native, "--sqs", &sqs];
         let mut arguments = arguments.map(str::to_owned).to_vec();
         if matches!(stood, Stood::Keys) {
             fs::copy(python::source().join(KEYS), dir.join(KEYS))?;
@@ -148,13 +148,5 @@ fn address() -> Result<String, Failure> {
 }
 
 fn serve(dir: &Path, arguments: &[String], broker: Option<&str>) -> Result<Child, Failure> {
-    let mut command = Command::new(root().join("target/debug/tidegate"));
-    command.args(arguments).current_dir(dir);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
-        command.env_remove(name);
-    }
-    command.envs(broker.map(|url| ("TIDEGATE_BROKER", url)));
-    let log = fs::File::options().create(true).append(true).open(dir.join("server.log"))?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    Ok(command.spawn()?)
+    served::serve(&root().join("target/debug/tidegate"), dir, arguments, broker)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tidegate_conformance::services::free_port;
 
 use super::client::KEY;
 use crate::cargo::{self, root};
+use crate::served::{self, LOG, READY};
 use crate::workload::Failure;
 
 /// Long enough that nothing but a hang takes as long.
@@ -87,24 +88,17 @@ impl Server {
 
     /// Starts it where it was, and waits until it serves.
     pub(super) fn run(&mut self) -> Result<(), Failure> {
-        let ready = self.dir.join("ready.json");
+        let ready = self.dir.join(READY);
         if ready.exists() {
             fs::remove_file(&ready)?;
         }
-        let mut command = Command::new(&self.program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--ready-file", "ready.json"]);
-        command.args(["--sqs", &format!("127.0.0.1:{}", self.port)]);
+        let sqs = format!("127.0.0.1:{}", self.port);
+        let mut arguments = vec!["--listen", "127.0.0.1:0", "--sqs", &sqs];
         if self.guard == Guard::Keys {
-            command.args(["--access-keys", "keys.yaml"]);
+            arguments.extend(["--access-keys", "keys.yaml"]);
         }
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
-            command.env_remove(name);
-        }
-        command.envs(self.broker.as_ref().map(|url| ("TIDEGATE_BROKER", url)));
-        let log =
-            fs::File::options().create(true).append(true).open(self.dir.join("server.log"))?;
-        command.current_dir(&self.dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let mut child = command.spawn()?;
+        let broker = self.broker.as_deref();
+        let mut child = served::serve(&self.program, &self.dir, arguments, broker)?;
         let begun = Instant::now();
         while !ready.exists() {
             if let Some(status) = child.try_wait()? {
@@ -122,7 +116,7 @@ impl Server {
 
     /// The end of what it said.
     fn log(&self) -> String {
-        let said = fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
+        let said = fs::read_to_string(self.dir.join(LOG)).unwrap_or_default();
         let last: Vec<&str> = said.lines().rev().take(20).collect();
         last.into_iter().rev().collect::<Vec<_>>().join("\n")
     }

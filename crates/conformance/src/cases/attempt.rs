@@ -1,9 +1,13 @@
 //! Receiving again what an answer that was lost had handed out.
 
 use tidegate_core::limits::ATTEMPT_MEMORY;
-use tidegate_core::{AttemptId, Lease, LeaseToken, Partitions, QueueSpec, ReceiveOptions, Receiver, Settled, State};
+use tidegate_core::{
+    AttemptId, Lease, LeaseToken, Partitions, QueueSpec, ReceiveOptions, Receiver, Settled, State,
+};
 
-use crate::trial::{DONE, Failure, Proof, Shown, Trial, ensure, ensure_eq, refused, release_at_once};
+use crate::trial::{
+    DONE, Failure, Proof, Shown, Trial, ensure, ensure_eq, refused, release_at_once,
+};
 
 const HELD: Settled = Settled::Done { state: State::Leased };
 
@@ -125,9 +129,7 @@ pub(super) async fn a_receive_of_fewer_tasks_is_not_the_same(t: Trial) -> Proof 
     Ok(Shown::Honoured)
 }
 
-pub(super) async fn a_receive_over_partitions_is_made_again_whole_or_not_at_all(
-    t: Trial,
-) -> Proof {
+pub(super) async fn a_receive_over_partitions_is_made_again_whole_or_not_at_all(t: Trial) -> Proof {
     let partitions = Partitions::new(5).map_err(Failure::new)?;
     let spec = QueueSpec { partitions, ..t.spec("mail")? };
     let rx = t.start(&spec).await?;
@@ -151,6 +153,11 @@ pub(super) async fn a_receive_over_partitions_is_made_again_whole_or_not_at_all(
     let anew = rx.receive(&all).await?;
     let known = anew.iter().any(|lease| tokens(others).contains(&lease.token));
     ensure!(!known, "a part of a receive was handed out again: {anew:?}");
+    t.send(&spec.name, &["h"]).await?;
+    let newest = t.take_with(&rx, &ReceiveOptions { limit: 1, ..all.clone() }).await?;
+    ensure_eq!(crate::trial::texts(&newest), ["h"], "what a new receive of the name has");
+    let again = rx.receive(&all).await?;
+    ensure_eq!(tokens(&again), tokens(&newest), "the tokens of the new receive made again");
     Ok(Shown::Honoured)
 }
 

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidegate_core::capabilities::{Delay, DeliveryCount, OrderingSupport};
-use tidegate_core::{
-    ErrorKind, NewTask, QueueSpec, ReceiveOptions, Settled, Unique, Verdict,
-};
+use tidegate_core::{ErrorKind, NewTask, QueueSpec, ReceiveOptions, Settled, Unique, Verdict};
 
 use super::dead_letter::kill_one;
 use crate::trial::{
