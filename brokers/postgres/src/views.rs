@@ -21,10 +21,13 @@ use crate::server::Parameter;
 const INSPECT: Operation = Operation::Inspect;
 /// Rounds of a thousand tasks that are brought up to date before a look. More than that is caught up with
 /// by the upkeep.
-const ROUNDS_MAX: usize = 20;
+const ROUNDS_MAX: u32 = 20;
+/// The longest pause before a task that another transaction holds is looked at again; a second in all.
+const PAUSE_MAX: Duration = Duration::from_millis(64);
 
 impl Postgres {
-    /// A queue with everything done that is due.
+    /// A queue with everything done that is due, but for tasks that another transaction holds for longer
+    /// than a second.
     pub(crate) async fn advanced_queue(
         &self,
         name: &QueueName,
@@ -32,7 +35,7 @@ impl Postgres {
     ) -> Result<Arc<Queue>> {
         let queue = self.current_queue(name, operation).await?;
         let server = &self.inner.server;
-        for _ in 0..ROUNDS_MAX {
+        for round in 0..ROUNDS_MAX {
             let rows = server.call(operation, &server.statements.advance, &[(&queue.id, ID)]).await;
             let rows = errors::on(name, rows)?;
             let Some(row) = rows.first() else { break };
@@ -40,6 +43,11 @@ impl Postgres {
             self.inner.events.tell(&queue, usize::try_from(woken).unwrap_or(0));
             if field(row, 1, operation)? {
                 break;
+            }
+            // WHY: the upkeep or a claim is at what was passed over, and is done with it in milliseconds.
+            if woken == 0 {
+                let pause = Duration::from_millis(1 << round.min(10)).min(PAUSE_MAX);
+                tokio::time::sleep(pause).await;
             }
         }
         Ok(queue)

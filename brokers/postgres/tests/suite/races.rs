@@ -9,7 +9,7 @@ use tidegate_core::{
     Unique, Verdict,
 };
 
-use super::stage::{queue, spec, stage};
+use super::stage::{queue, spec, stage, until};
 
 const KEYS: usize = 5;
 const SENDERS: usize = 6;
@@ -107,6 +107,34 @@ async fn a_lane_of_which_one_task_is_held_waits_for_it() {
         assert_eq!(&*next[0].task.payload, expected.as_bytes());
         let _done = rx.complete(&next[0]).await.unwrap();
     }
+}
+
+/// The upkeep has a task whose lease is over while somebody looks: the look waits for it.
+#[tokio::test]
+async fn a_look_waits_a_moment_for_who_is_at_a_task_that_is_due() {
+    let Some(stage) = stage() else { return };
+    let broker = stage.open("").await.broker();
+    let brief = QueueSpec { lease: Duration::from_secs(1), ..spec("mail") };
+    broker.declare(&brief).await.unwrap();
+    broker.enqueue_one(&brief.name, NewTask::new("k", "x")).await.unwrap();
+    let rx = broker.open(&brief.name, &SessionOptions::default()).await.unwrap();
+    assert_eq!(rx.receive(&ReceiveOptions::up_to(1)).await.unwrap().len(), 1);
+    let mut holder = stage.client().await;
+    let held = holder.transaction().await.unwrap();
+    held.query("SELECT FROM tasks FOR UPDATE", &[]).await.unwrap();
+    let watch = stage.client().await;
+    until("the lease's end", || async {
+        let over = "SELECT FROM tasks WHERE until < clock_timestamp()";
+        !watch.query(over, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    let look =
+        tokio::spawn(async move { broker.inspect().unwrap().stats(&queue("mail")).await.unwrap() });
+    // WHY: this is how long the holder takes; a look that does not pause is over within a tenth of it.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    held.commit().await.unwrap();
+    let stats = look.await.unwrap();
+    assert_eq!((stats.ready, stats.leased), (1, 0));
 }
 
 /// Senders far from the bound and at it; workers make room meanwhile.
