@@ -22,7 +22,7 @@ const BATCH: usize = 256;
 const WORK_BATCH: usize = 64;
 /// Tasks of a measurement without a sync, and of one with syncs.
 const UNSYNCED_TASKS: usize = 192_000;
-const SYNCED_TASKS: usize = 19_200;
+const SYNCED_TASKS: usize = 38_400;
 /// How many tasks are looked for.
 const SEARCHES: usize = 20;
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -62,14 +62,14 @@ pub(super) struct Filled {
 }
 
 /// What `work` has seen without a sync, and with one before every answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Worked {
     pub(super) unsynced: Rates,
     pub(super) synced: Rates,
 }
 
 /// How fast tasks went through with all the others waiting.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Rates {
     pub(super) sent_per_second: f64,
     pub(super) leased_per_second: f64,
@@ -77,6 +77,24 @@ pub(super) struct Rates {
     /// Of the three one after the other.
     pub(super) lives_per_second: f64,
     pub(super) cpu_us_per_task: f64,
+}
+
+impl Rates {
+    /// Each figure's own median.
+    pub(super) fn median<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let median = |of: fn(&Self) -> f64| {
+            let mut values: Vec<f64> = all.clone().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        };
+        Self {
+            sent_per_second: median(|rates| rates.sent_per_second),
+            leased_per_second: median(|rates| rates.leased_per_second),
+            completed_per_second: median(|rates| rates.completed_per_second),
+            lives_per_second: median(|rates| rates.lives_per_second),
+            cpu_us_per_task: median(|rates| rates.cpu_us_per_task),
+        }
+    }
 }
 
 /// Does one step and prints what it measured, for the process that has started it.
@@ -219,7 +237,7 @@ async fn lives(dir: &Path, durability: Durability, tasks: usize) -> Result<Rates
     })
 }
 
-fn rounded(value: f64, places: i32) -> f64 {
+pub(super) fn rounded(value: f64, places: i32) -> f64 {
     (value * 10_f64.powi(places)).round() / 10_f64.powi(places)
 }
 
