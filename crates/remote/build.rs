@@ -12,6 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile([PROTO], ["proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(files)?;
+    let mut messages = tonic_prost_build::Config::new();
+    messages.enable_type_names();
+    let code = tonic_prost_build::configure().bytes(".").btree_map(".");
+    code.codec_path("crate::wire::codec::Codec").compile_fds_with_config(files, messages)?;
     Ok(())
 }

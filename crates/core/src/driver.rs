@@ -61,7 +61,8 @@ pub struct SessionOptions {
 /// How tasks are received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveOptions {
-    /// Most tasks to hand out; at least 1.
+    /// Most tasks to hand out; at least 1. A broker may hand out fewer although more are ready: the
+    /// embedded engine does after 16 MiB of them.
     pub limit: usize,
     /// How long to wait for the first one. Zero asks once.
     pub wait: Duration,

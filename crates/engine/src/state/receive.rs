@@ -13,6 +13,10 @@ use crate::log::record::{Frame, TaskRef};
 use crate::position::Position;
 use crate::token::{Fence, Fenced};
 
+/// Bytes of tasks after which one receive hands out no more. WHY: they are all in memory until they are
+/// handed over, and a receive may ask for a thousand.
+pub(crate) const RECEIVE_BYTES_MAX: usize = 16 << 20;
+
 /// What one receive hands out.
 #[derive(Debug)]
 pub(crate) struct Grant {
@@ -87,8 +91,8 @@ impl State {
             depends: Position::START,
         };
         let (ordered, list) = (queue.is_ordered(), frame.begin_leased(queue.id, hold));
-        let mut next = Vec::new();
-        while grant.tasks.len() < options.limit {
+        let (mut next, mut bytes) = (Vec::new(), 0);
+        while grant.tasks.len() < options.limit && bytes < RECEIVE_BYTES_MAX {
             let room = options.limit - grant.tasks.len();
             match ordered {
                 false => next.extend(self.next_unordered(index)),
@@ -98,12 +102,16 @@ impl State {
                 break;
             }
             for next in next.drain(..) {
+                if bytes >= RECEIVE_BYTES_MAX {
+                    break;
+                }
                 grant.depends = grant.depends.max(next.depends);
                 let Some(granted) = self.grant(next.slot, &grant, hold, frame) else { continue };
                 // INVARIANT: whatever brought it back, a task leaves when its own send is durable: a
                 // lease or a delay can end before the sync does.
                 let sent = granted.body.plus(granted.body_len as usize);
                 grant.depends = grant.depends.max(sent);
+                bytes += granted.body_len as usize;
                 grant.tasks.push(granted);
             }
         }

@@ -13,22 +13,24 @@ pub(super) const AT_ONCE: usize = 256;
 
 /// The messages of a stream, until it ends or breaks.
 #[derive(Debug)]
-pub(super) struct Arrivals<S> {
+pub(super) struct Arrivals<S, T> {
     /// `None` once there is nothing more to come.
     stream: Option<S>,
     broken: Option<Status>,
+    /// What a message has in memory beside its bytes.
+    beside: fn(&T) -> usize,
 }
 
-/// A message, and its bytes.
+/// A message, and what it takes: its bytes, and what is beside them in memory.
 pub(super) type Arrived<T> = (T, usize);
 
-impl<S, T> Arrivals<S>
+impl<S, T> Arrivals<S, T>
 where
     S: Stream<Item = Result<T, Status>> + Unpin,
     T: Message,
 {
-    pub(super) const fn of(stream: S) -> Self {
-        Self { stream: Some(stream), broken: None }
+    pub(super) const fn of(stream: S, beside: fn(&T) -> usize) -> Self {
+        Self { stream: Some(stream), broken: None, beside }
     }
 
     /// Whether nothing more comes.
@@ -63,7 +65,7 @@ where
         {
             match stream.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(message))) => {
-                    let length = message.encoded_len();
+                    let length = message.encoded_len() + (self.beside)(&message);
                     bytes += length;
                     arrived.push((message, length));
                 }
@@ -95,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_taken_than_there_is_room_for() {
-        let mut arrivals = Arrivals::of(stream::iter([long(), long(), long(), long()]));
+        let mut arrivals = Arrivals::of(stream::iter([long(), long(), long(), long()]), |_| 0);
         assert!(arrivals.next(0).now_or_never().is_none());
         assert_eq!(arrivals.next(1).await.len(), 1, "one is longer than the room, and alone");
         assert_eq!(arrivals.next(103).await.len(), 2);
@@ -105,8 +107,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_message_takes_beside_its_bytes_counts() {
+        let mut arrivals = Arrivals::of(stream::iter([long(), long(), long()]), |_| 400);
+        assert_eq!(arrivals.next(503).await, [(long().unwrap(), 502), (long().unwrap(), 502)]);
+    }
+
+    #[tokio::test]
     async fn many_are_taken_in_parts() {
-        let mut arrivals = Arrivals::of(stream::iter(std::iter::repeat_with(long).take(300)));
+        let mut arrivals =
+            Arrivals::of(stream::iter(std::iter::repeat_with(long).take(300)), |_| 0);
         assert_eq!(arrivals.next(usize::MAX).await.len(), AT_ONCE);
         assert_eq!(arrivals.next(usize::MAX).await.len(), 300 - AT_ONCE);
     }
@@ -114,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_before_the_break_is_taken_and_the_break_is_told_once() {
         let broken = Err(Status::data_loss("cut"));
-        let mut arrivals = Arrivals::of(stream::iter([long(), broken, long()]));
+        let mut arrivals = Arrivals::of(stream::iter([long(), broken, long()]), |_| 0);
         assert_eq!(arrivals.next(1_000).await.len(), 1);
         assert_eq!(arrivals.broken().unwrap().message(), "cut");
         assert!(arrivals.broken().is_none());
@@ -124,7 +133,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_that_is_dropped_loses_nothing() {
         let (send, sent) = mpsc::unbounded_channel();
-        let mut arrivals = Arrivals::of(UnboundedReceiverStream::new(sent));
+        let mut arrivals = Arrivals::of(UnboundedReceiverStream::new(sent), |_| 0);
         assert!(arrivals.next(1_000).now_or_never().is_none());
         send.send(long()).unwrap();
         assert_eq!(arrivals.next(1_000).await.len(), 1);

@@ -36,7 +36,9 @@ pub(super) fn receipts(
         draining: Box::pin(shared.drain.begun()),
         shared,
         access,
-        requests: Arrivals::of(requests),
+        requests: Arrivals::of(requests, |request| {
+            request.tasks.len() * size_of::<proto::NewTask>()
+        }),
         running: FuturesUnordered::new(),
         unanswered_bytes: 0,
         receipts: VecDeque::from([credit]),
@@ -50,7 +52,7 @@ pub(super) fn receipts(
 struct Sends {
     shared: Arc<Shared>,
     access: Access,
-    requests: Arrivals<Streaming<proto::EnqueueRequest>>,
+    requests: Arrivals<Streaming<proto::EnqueueRequest>, proto::EnqueueRequest>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     unanswered_bytes: usize,
     receipts: VecDeque<proto::EnqueueResponse>,

@@ -46,7 +46,7 @@ pub(super) fn answers(
         is_draining: false,
         shared,
         access,
-        steps: Arrivals::of(steps),
+        steps: Arrivals::of(steps, beside),
         sessions: HashMap::new(),
         opening: HashSet::new(),
         credits: HashMap::new(),
@@ -60,10 +60,19 @@ pub(super) fn answers(
     })
 }
 
+/// What the elements of a step take in memory beside their bytes.
+fn beside(request: &proto::WorkRequest) -> usize {
+    match &request.step {
+        Some(Step::Settle(settle)) => settle.decisions.len() * size_of::<proto::Decision>(),
+        Some(Step::Extend(extend)) => extend.extensions.len() * size_of::<proto::Extension>(),
+        Some(Step::Open(_) | Step::Credit(_) | Step::Cancel(_) | Step::Close(_)) | None => 0,
+    }
+}
+
 struct Work {
     shared: Arc<Shared>,
     access: Access,
-    steps: Arrivals<Streaming<proto::WorkRequest>>,
+    steps: Arrivals<Streaming<proto::WorkRequest>, proto::WorkRequest>,
     sessions: HashMap<u32, Receiver>,
     opening: HashSet<u32>,
     /// Credits that are not used up; dropping one takes it back.

@@ -2,6 +2,7 @@
 //! `X_from` reads one; what cannot be read says which field.
 
 pub(crate) mod capabilities;
+pub(crate) mod codec;
 pub(crate) mod error;
 pub(crate) mod lease;
 pub(crate) mod spec;

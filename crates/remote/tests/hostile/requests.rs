@@ -126,6 +126,50 @@ async fn a_broken_request_ends_its_call_and_no_other() {
     stand.ends_unharmed().await;
 }
 
+/// Two bytes each on the wire, and some hundred once they are read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_without_end_is_refused_before_it_is_read() {
+    let stand = stand().await;
+    let mut connection = Connection::to(&stand).await;
+    let sent = |count: usize| {
+        let tasks = vec![proto::NewTask::default(); count];
+        message(&proto::EnqueueRequest { id: 7, queue: "mail".into(), tasks })
+    };
+    let step = |step| message(&proto::WorkRequest { id: 7, session: 1, step: Some(step) });
+    let settled = |count: usize| {
+        let decisions = vec![proto::Decision::default(); count];
+        step(proto::work_request::Step::Settle(proto::Settle { decisions }))
+    };
+    let extended = |count: usize| {
+        let extensions = vec![proto::Extension::default(); count];
+        step(proto::work_request::Step::Extend(proto::Extend { extensions }))
+    };
+    let with_follow_ups = |count: usize| {
+        let follow_ups = vec![proto::FollowUp::default(); count];
+        message(&proto::SettleAndEnqueueRequest { follow_ups, ..Default::default() })
+    };
+    let long = 10_001;
+    for (method, bytes) in [
+        ("Enqueue", sent(long)),
+        ("Work", settled(long)),
+        ("Work", extended(long)),
+        ("SettleAndEnqueue", with_follow_ups(long)),
+    ] {
+        let (answer, mut body) = connection.begin(broker(method)).await;
+        body.send_data(bytes.into(), true).unwrap();
+        let (_, code) = ended(answer).await;
+        assert_eq!(code, Some(Code::InvalidArgument), "{method}");
+    }
+    // One that is too long for a batch and no longer is answered, and the stream goes on.
+    for (method, bytes) in [("Enqueue", sent(10_000)), ("Work", settled(10_000))] {
+        let (answer, mut body) = connection.begin(broker(method)).await;
+        body.send_data(bytes.into(), true).unwrap();
+        assert_eq!(ended(answer).await.1, Some(Code::Ok), "{method}");
+    }
+    drop(connection);
+    stand.ends_unharmed().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_before_a_broken_request_is_answered() {
     let stand = stand().await;
