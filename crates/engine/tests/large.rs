@@ -1,5 +1,4 @@
 //! Large payloads.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use tidegate_core::{
     NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions, SessionOptions, Verdict,
