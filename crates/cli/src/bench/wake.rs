@@ -20,7 +20,7 @@ const RECORD_BYTES: usize = 100;
 pub(super) fn measure(dir: &Path, durability: Durability, load: Load) -> io::Result<Sample> {
     let stopwatch = Stopwatch::start();
     let mut syncs = syncs(dir, durability, load)?;
-    let mut wakes = round_trips(load.tasks)?;
+    let mut wakes = round_trips(load)?;
     let floor_us = percentile_us(&mut syncs, 50.0) + percentile_us(&mut wakes, 50.0);
     let sample = stopwatch.stop(load.tasks, Latencies::default());
     Ok(Sample { tasks_per_second: 1e6 / floor_us, ..sample })
@@ -47,14 +47,16 @@ fn syncs(dir: &Path, durability: Durability, load: Load) -> io::Result<Vec<u64>>
     Ok(times)
 }
 
-/// How long it takes to wake a thread that waits, and to be woken by it.
-fn round_trips(count: u64) -> io::Result<Vec<u64>> {
+/// How long it takes to wake a thread that waits, and to be woken by it, after a rest: a processor that has
+/// rested takes longer to wake than one that has not.
+fn round_trips(load: Load) -> io::Result<Vec<u64>> {
     let (there, arrived) = sync_channel::<()>(1);
     let (back, returned) = sync_channel::<()>(1);
     let echo = std::thread::Builder::new()
         .spawn(move || arrived.iter().all(|()| back.send(()).is_ok()))?;
     let mut times = Vec::new();
-    for _ in 0..count {
+    for _ in 0..load.tasks {
+        std::thread::park_timeout(load.pause);
         let started = Instant::now();
         there.send(()).map_err(io::Error::other)?;
         returned.recv().map_err(io::Error::other)?;
