@@ -1,7 +1,5 @@
 //! The MD5s that clients compare with their own.
 
-use std::fmt::Write;
-
 use md5::{Digest, Md5};
 
 use super::message::{Attributes, Value};
@@ -41,11 +39,11 @@ fn sized(digest: &mut Md5, bytes: &[u8]) {
 
 /// Bytes in hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit =
+        |number: u8| char::from(if number < 10 { b'0' + number } else { b'a' + number - 10 });
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    text
 }
 
 #[cfg(test)]
