@@ -1,6 +1,6 @@
 //! An answer leaves when what it depends on is durable, and not before; and what is not written yet is
-//! not taken for gone. Nothing syncs here but the tests themselves: the engine has no threads, and its
-//! callers may not block.
+//! not taken for gone. Nothing syncs here but the tests themselves, one excepted: the engine has no threads,
+//! and its callers may not block.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -204,4 +204,32 @@ async fn a_duplicate_is_told_when_its_original_is_durable() {
     let duplicate = poll_once(duplicate).await.unwrap();
     assert!(duplicate.deduplicated);
     assert_eq!(duplicate.sequence, original.sequence);
+}
+
+/// A receiver that waited is woken by the send and writes its lease while the send is synced: that is no crowd,
+/// and the next send syncs where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_picked_up_at_once_makes_no_crowd() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(RealDisk) as Arc<dyn Disk>);
+    // WHY: with its threads, because a receiver that is quick enough leaves the sync to the flusher.
+    let driver =
+        EngineDriver::new(Arc::new(Engine::open(&Options::new(dir.path()), &disk).unwrap()));
+    let queue = QueueName::new("q").unwrap();
+    driver.declare(&QueueSpec::new(queue.clone())).await.unwrap();
+    let session = driver.open(&queue, &SessionOptions::default()).await.unwrap();
+    for _ in 0..20 {
+        let receiving = {
+            let session = session.clone();
+            let options = ReceiveOptions::up_to(1).waiting(Duration::from_secs(60));
+            tokio::spawn(async move { session.receive(&options).await.unwrap() })
+        };
+        while !driver.engine.shell.has_watchers() {
+            tokio::task::yield_now().await;
+        }
+        driver.enqueue(&queue, &[task()]).await.unwrap();
+        let leases = receiving.await.unwrap();
+        let verdicts = [(leases[0].token.clone(), Verdict::Complete)];
+        session.settle(&verdicts).await.unwrap();
+        assert!(!driver.engine.shell.commit.knows_a_crowd());
+    }
 }

@@ -99,6 +99,12 @@ impl Commit {
         Position::from_u64(self.written.load(Ordering::Acquire))
     }
 
+    /// Whether callers leave the syncing to the flusher.
+    #[cfg(test)]
+    pub(crate) fn knows_a_crowd(&self) -> bool {
+        self.crowd.0.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether an answer that depends on `needed` may leave.
     fn is_durable(&self, needed: Position) -> bool {
         match self.durability {
@@ -155,7 +161,7 @@ impl Commit {
         }
         let synced = self.sync(shell);
         self.leave_sync_role();
-        synced
+        synced.map(drop)
     }
 
     /// Takes the role of the one who syncs, if it is free.
@@ -175,8 +181,9 @@ impl Commit {
         !lock(&self.waiters).is_empty()
     }
 
-    /// Writes and syncs all there is. Only for whoever has the role.
-    pub(crate) fn sync(&self, shell: &Shell) -> Result<()> {
+    /// Writes and syncs all there is, and tells whether more came meanwhile that waits for a sync. Only for
+    /// whoever has the role.
+    pub(crate) fn sync(&self, shell: &Shell) -> Result<bool> {
         let (segments, end, lsn) = {
             let mut writer = lock(&self.writer);
             self.write_pending(shell, &mut writer, Operation::Settle)?;
@@ -191,13 +198,17 @@ impl Commit {
         for segment in &segments {
             if let Err(error) = segment.file.sync() {
                 self.fail(format!("syncing segment {} of the log: {error}", segment.id));
-                return self.poison.check(Operation::Settle);
+                return self.poison.check(Operation::Settle).map(|()| false);
             }
         }
         self.synced.store(end.as_u64(), Ordering::SeqCst);
-        shell.lock().log.note_synced(lsn);
+        let is_overtaken = {
+            let mut core = shell.lock();
+            core.log.note_synced(lsn);
+            core.effects_end > end
+        };
         self.wake_waiters(end);
-        Ok(())
+        Ok(is_overtaken)
     }
 
     /// Poisons the log, and tells all who wait.
@@ -239,13 +250,13 @@ impl Commit {
         let in_flight = InFlight::new(self);
         if in_flight.is_alone() && may_block() && !self.crowd.passes() && self.try_take_sync_role()
         {
-            let synced = if self.is_durable(needed) { Ok(()) } else { self.sync(shell) };
+            let synced = if self.is_durable(needed) { Ok(false) } else { self.sync(shell) };
             self.leave_sync_role();
-            if !in_flight.is_alone() || self.synced() < shell.lock().log.end() {
+            if let Ok(true) = synced {
                 self.crowd.comes();
             }
             self.wake_flusher_from_sleep();
-            return synced.map_err(|error| error.during(doing));
+            return synced.map(drop).map_err(|error| error.during(doing));
         }
         let mut number = None;
         std::future::poll_fn(|cx| self.poll_durable(cx, needed, doing, &mut number)).await

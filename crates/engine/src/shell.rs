@@ -207,6 +207,12 @@ impl Shell {
         }
     }
 
+    /// Whether somebody waits for a task.
+    #[cfg(test)]
+    pub(crate) fn has_watchers(&self) -> bool {
+        self.is_watched()
+    }
+
     fn is_watched(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }

@@ -52,7 +52,7 @@ pub(crate) const ALL: &[Mutant] = &[
         "go on after a failed sync",
         COMMIT,
         "self.fail(format!(\"syncing segment {} of the log: {error}\", segment.id));\n                \
-         return self.poison.check(Operation::Settle);",
+         return self.poison.check(Operation::Settle).map(|()| false);",
         "tracing::warn!(%error);",
     ),
     mutant(
