@@ -206,6 +206,8 @@ async fn work(dir: &Path) -> Result<Worked> {
 async fn lives(dir: &Path, durability: Durability, tasks: usize) -> Result<Rates> {
     let broker = tidegate_engine::open(options(dir, durability)).await?;
     let receiver = broker.open(&queue(), &SessionOptions::default()).await?;
+    // WHY: what was written before would be on its way to the disk meanwhile.
+    rustix::fs::sync();
     let cpu = processor_seconds();
     let started = Instant::now();
     for _ in 0..tasks / WORK_BATCH {
