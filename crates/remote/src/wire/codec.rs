@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use prost::bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{Message, Name};
 use tidegate_core::limits::BATCH_TASKS_MAX;
 use tonic::Status;
@@ -30,23 +30,20 @@ fn count(mut bytes: &[u8], path: &[u32]) -> usize {
     let mut found = 0;
     while bytes.has_remaining() {
         let Ok((number, kind)) = decode_key(&mut bytes) else { break };
-        let length = match kind {
-            WireType::Varint => decode_varint(&mut bytes).map(|_| 0),
-            WireType::SixtyFourBit => Ok(8),
-            WireType::ThirtyTwoBit => Ok(4),
-            WireType::LengthDelimited => decode_varint(&mut bytes),
-            WireType::StartGroup | WireType::EndGroup => break,
-        };
-        let Some((value, later)) = length.ok().and_then(|length| {
-            let length = usize::try_from(length).ok()?;
-            bytes.split_at_checked(length)
-        }) else {
+        if number != *first || kind != WireType::LengthDelimited {
+            // WHY: as the reader skips what it does not know, groups included, or something before the list would
+            // hide it.
+            match skip_field(kind, number, &mut bytes, DecodeContext::default()) {
+                Ok(()) => continue,
+                Err(_) => break,
+            }
+        }
+        let length = decode_varint(&mut bytes).ok().and_then(|length| length.try_into().ok());
+        let Some((value, later)) = length.and_then(|length| bytes.split_at_checked(length)) else {
             break;
         };
         bytes = later;
-        if number == *first && kind == WireType::LengthDelimited {
-            found += count(value, rest);
-        }
+        found += count(value, rest);
     }
     found
 }
@@ -89,6 +86,8 @@ impl<U: Message + Name + Default> Decoder for Bounded<U> {
     type Error = Status;
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // INVARIANT: a message lies in one piece.
+        debug_assert_eq!(bytes.chunk().len(), bytes.remaining());
         for path in lists(U::NAME) {
             let elements = count(bytes.chunk(), path);
             if elements > ELEMENTS_MAX {
@@ -134,6 +133,28 @@ mod tests {
         for (step, expected) in [(settle, 4), (extend, 5)] {
             let work = proto::WorkRequest { id: 1, session: 2, step: Some(step) };
             assert_eq!(elements(&work), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_before_a_list_hides_it() {
+        let two = proto::EnqueueRequest {
+            id: 7,
+            queue: "mail".into(),
+            tasks: vec![proto::NewTask::default(); 2],
+        };
+        let list = two.encode_to_vec();
+        // Fields that nobody knows: a group with a number in it, four and eight bytes, and a text.
+        let unknown: [&[u8]; 4] = [
+            &[0xa3, 0x06, 0x08, 0x01, 0xa4, 0x06],
+            &[0xad, 0x06, 1, 2, 3, 4],
+            &[0xb1, 0x06, 1, 2, 3, 4, 5, 6, 7, 8],
+            &[0xba, 0x06, 2, 0x1a, 0],
+        ];
+        for before in unknown {
+            let bytes = [before, &list].concat();
+            assert_eq!(proto::EnqueueRequest::decode(&*bytes).as_ref(), Ok(&two));
+            assert_eq!(count(&bytes, &[3]), 2, "{before:?}");
         }
     }
 
