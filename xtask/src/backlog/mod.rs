@@ -154,10 +154,9 @@ impl Length {
             unsynced_cpu: beside(|worked| worked.unsynced.cpu_us_per_task),
             synced_lives: beside(|worked| worked.synced.lives_per_second),
         };
-        let work = Worked {
-            unsynced: Rates::median(rounds.iter().map(|worked| &worked.unsynced)),
-            synced: Rates::median(rounds.iter().map(|worked| &worked.synced)),
-        };
+        let all =
+            |of: fn(&Worked) -> &Rates| Rates::median(&rounds.iter().map(of).collect::<Vec<_>>());
+        let work = Worked { unsynced: all(|it| &it.unsynced), synced: all(|it| &it.synced) };
         println!("{tasks} tasks wait:");
         print_rates("unsynced", &work.unsynced);
         println!("           processor time {}", beside_shortest.unsynced_cpu);

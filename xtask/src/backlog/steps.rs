@@ -81,9 +81,9 @@ pub(super) struct Rates {
 
 impl Rates {
     /// Each figure's own median.
-    pub(super) fn median<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+    pub(super) fn median(all: &[&Self]) -> Self {
         let median = |of: fn(&Self) -> f64| {
-            let mut values: Vec<f64> = all.clone().map(of).collect();
+            let mut values: Vec<f64> = all.iter().map(|rates| of(rates)).collect();
             values.sort_by(f64::total_cmp);
             values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
         };
