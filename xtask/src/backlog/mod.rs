@@ -39,16 +39,23 @@ pub(crate) struct BacklogArgs {
 /// What one length of the queue costs.
 #[derive(Debug, Serialize)]
 struct Measured {
+    #[serde(flatten)]
+    filled: FilledAndOpened,
+    /// Medians of the rounds.
+    #[serde(flatten)]
+    work: Worked,
+    beside_shortest: Beside,
+}
+
+/// What it costs to fill a queue of one length, to open it and to search it.
+#[derive(Debug, Serialize)]
+struct FilledAndOpened {
     tasks: usize,
     key: Filled,
     dedup: Filled,
     plain: Filled,
     open_ms: Vec<f64>,
     search_ms: f64,
-    /// Medians of the rounds.
-    #[serde(flatten)]
-    work: Worked,
-    beside_shortest: Beside,
 }
 
 /// How a length does beside the shortest, round by round.
@@ -68,12 +75,7 @@ struct Spread {
 /// A length whose directory is there to be worked on.
 struct Length {
     dir: PathBuf,
-    tasks: usize,
-    key: Filled,
-    dedup: Filled,
-    plain: Filled,
-    open_ms: Vec<f64>,
-    search_ms: f64,
+    filled: FilledAndOpened,
     rounds: Vec<Worked>,
 }
 
@@ -141,12 +143,13 @@ fn fill_and_open(root: &Path, tasks: usize, opens: usize) -> Result<Length, Stri
     }
     let search_ms: f64 = run_step(&["search", &path])?;
     println!("  search  {search_ms:>12} ms for a task by its id, from 4 bytes of memory each");
-    Ok(Length { dir, tasks, key, dedup, plain, open_ms, search_ms, rounds: Vec::new() })
+    let filled = FilledAndOpened { tasks, key, dedup, plain, open_ms, search_ms };
+    Ok(Length { dir, filled, rounds: Vec::new() })
 }
 
 impl Length {
     fn measured(self, shortest: &[Worked]) -> Measured {
-        let Self { dir: _, tasks, key, dedup, plain, open_ms, search_ms, rounds } = self;
+        let Self { dir: _, filled, rounds } = self;
         let beside = |of: fn(&Worked) -> f64| {
             Spread::of(rounds.iter().zip(shortest).map(|(this, first)| of(this) / of(first)))
         };
@@ -157,12 +160,12 @@ impl Length {
         let all =
             |of: fn(&Worked) -> &Rates| Rates::median(&rounds.iter().map(of).collect::<Vec<_>>());
         let work = Worked { unsynced: all(|it| &it.unsynced), synced: all(|it| &it.synced) };
-        println!("{tasks} tasks wait:");
+        println!("{} tasks wait:", filled.tasks);
         print_rates("unsynced", &work.unsynced);
         println!("           processor time {}", beside_shortest.unsynced_cpu);
         print_rates("synced", &work.synced);
         println!("           lives/s        {}", beside_shortest.synced_lives);
-        Measured { tasks, key, dedup, plain, open_ms, search_ms, work, beside_shortest }
+        Measured { filled, work, beside_shortest }
     }
 }
 

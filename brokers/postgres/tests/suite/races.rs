@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_core::{
     Broker, Capacity, ErrorKind, NewTask, Ordering, QueueSpec, ReceiveOptions, SessionOptions,
@@ -130,8 +130,18 @@ async fn a_look_waits_a_moment_for_who_is_at_a_task_that_is_due() {
     .await;
     let look =
         tokio::spawn(async move { broker.inspect().unwrap().stats(&queue("mail")).await.unwrap() });
-    // WHY: this is how long the holder takes; a look that does not pause is over within a tenth of it.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let looked = "SELECT FROM pg_stat_activity WHERE application_name = $1
+                      AND query LIKE 'SELECT woken, is_done FROM%' AND query_start > $2";
+    let (watch, name) = (&watch, &format!("tidegate {}", stage.schema));
+    let looked_after = |time: SystemTime| async move {
+        !watch.query(looked, &[name, &time]).await.unwrap().is_empty()
+    };
+    until("a look that met it", || looked_after(UNIX_EPOCH)).await;
+    let row = watch.query_one("SELECT clock_timestamp()", &[]).await.unwrap();
+    let met: SystemTime = row.get(0);
+    // WHY: all that a look without a pause does is over within a tenth of this.
+    let later = met + Duration::from_millis(100);
+    until("a look that goes on", || looked_after(later)).await;
     held.commit().await.unwrap();
     let stats = look.await.unwrap();
     assert_eq!((stats.ready, stats.leased), (1, 0));

@@ -15,7 +15,7 @@ use crate::token::{Fence, Fenced};
 
 /// Bytes of tasks after which one receive hands out no more. WHY: they are all in memory until they are
 /// handed over, and a receive may ask for a thousand.
-pub(crate) const RECEIVE_BYTES_MAX: usize = 16 << 20;
+const RECEIVE_BYTES_MAX: usize = 16 << 20;
 
 /// What one receive hands out.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 /// Most elements of a list that is read at all. An element of two bytes can take some hundred in memory. WHY: ten
 /// times what any broker takes at once, so that a batch that is too long is told so by the service, which goes on.
-pub(crate) const ELEMENTS_MAX: usize = 10 * BATCH_TASKS_MAX;
+const ELEMENTS_MAX: usize = 10 * BATCH_TASKS_MAX;
 
 /// Where lists of messages are in what clients send: the numbers of the fields that lead to them.
 fn lists(message: &str) -> &'static [&'static [u32]] {
