@@ -114,6 +114,14 @@ pub(crate) const FOR_EXAMPLES: &[Need] = &[
     },
 ];
 
+/// The AWS CLI as machines have it. The one before it comes from PyPI.
+pub(crate) const FOR_AWS_CLI: &[Need] = &[Need {
+    name: "aws-cli 2",
+    check: &["sh", "-c", "/usr/bin/aws --version | grep -q '^aws-cli/2'"],
+    install: Install::Debian("awscli"),
+    without: "a message by hand with the AWS CLI 2",
+}];
+
 /// For the adapter of Redis.
 pub(crate) const FOR_REDIS: &[Need] = &[Need {
     name: "redis-server",

@@ -1,5 +1,6 @@
-//! The AWS CLI, as it is: a message by hand, from the queue's creation to its end.
+//! The AWS CLI, as it is, in both versions: a message by hand, from the queue's creation to its end.
 
+use std::fmt;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -9,35 +10,80 @@ use super::python;
 use super::server::{Server, Stood};
 use crate::cargo::Counts;
 use crate::examples::same;
+use crate::needs::{self, FOR_AWS_CLI};
 use crate::workload::Failure;
 
 const REQUIREMENTS: &str = "requirements-cli.txt";
 const QUEUE: &str = "by-hand";
 
-/// The CLI as a test.
-pub(super) fn counted() -> Counts {
-    if let Err(why) = python::install(&python::target("cli"), REQUIREMENTS) {
-        eprintln!("the AWS CLI is skipped: {why}");
-        return Counts { skipped: 1, ..Counts::default() };
-    }
-    let done = by_hand();
-    let name = "a message goes through a queue by hand";
-    match &done {
-        Ok(()) => println!("test aws cli: {name} ... ok"),
-        Err(error) => println!("test aws cli: {name} ... FAILED\n    {error}"),
-    }
-    Counts::one(done.is_ok())
+/// One of the two that are in use.
+#[derive(Clone, Copy, Debug)]
+enum Cli {
+    /// Version 1, from PyPI.
+    One,
+    /// Version 2, which the machine has.
+    Two,
 }
 
-fn by_hand() -> Result<(), Failure> {
-    let server = Server::start(&python::target("cli").join("server"), &Stood::Keys)?;
-    let created = aws(&server, &["create-queue", "--queue-name", QUEUE])?;
+/// Each as a test.
+pub(super) fn counted() -> Counts {
+    Cli::One.counted().plus(Cli::Two.counted())
+}
+
+impl Cli {
+    fn counted(self) -> Counts {
+        if let Err(why) = self.provide() {
+            eprintln!("{self} is skipped: {why}");
+            return Counts { skipped: 1, ..Counts::default() };
+        }
+        let done = by_hand(self);
+        let name = "a message goes through a queue by hand";
+        match &done {
+            Ok(()) => println!("test {self}: {name} ... ok"),
+            Err(error) => println!("test {self}: {name} ... FAILED\n    {error}"),
+        }
+        Counts::one(done.is_ok())
+    }
+
+    fn provide(self) -> Result<(), Failure> {
+        match self {
+            Self::One => python::install(&python::target("cli"), REQUIREMENTS),
+            Self::Two if needs::provide(FOR_AWS_CLI).is_empty() => Ok(()),
+            Self::Two => Err("see above".into()),
+        }
+    }
+
+    fn command(self) -> Command {
+        match self {
+            Self::One => {
+                let mut python = Command::new(python::of(&python::target("cli")));
+                python.args(["-m", "awscli"]);
+                python
+            }
+            Self::Two => Command::new("/usr/bin/aws"),
+        }
+    }
+}
+
+impl fmt::Display for Cli {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "aws cli 1",
+            Self::Two => "aws cli 2",
+        })
+    }
+}
+
+fn by_hand(cli: Cli) -> Result<(), Failure> {
+    let dir = python::target(&cli.to_string());
+    let server = Server::start(&dir.join("server"), &Stood::Keys)?;
+    let created = aws(cli, &server, &["create-queue", "--queue-name", QUEUE])?;
     let url = text(&created, "/QueueUrl")?;
     let of_queue = |arguments: &[&str]| {
         let (action, rest) = arguments.split_first().ok_or("an action")?;
-        aws(&server, &[&[*action, "--queue-url", url][..], rest].concat())
+        aws(cli, &server, &[&[*action, "--queue-url", url][..], rest].concat())
     };
-    let listed = aws(&server, &["list-queues"])?;
+    let listed = aws(cli, &server, &["list-queues"])?;
     same("queues", &listed, &json!({ "QueueUrls": [url] }))?;
     let kind = r#"{"type":{"DataType":"String","StringValue":"greeting"}}"#;
     let sent = of_queue(&["send-message", "--message-body", "grüß", "--message-attributes", kind])?;
@@ -61,24 +107,22 @@ fn by_hand() -> Result<(), Failure> {
     of_queue(&["purge-queue"])?;
     same("what is left", &server.stats(QUEUE)?.live(), &0)?;
     of_queue(&["delete-queue"])?;
-    let gone = ended(command(&server, &["get-queue-url", "--queue-name", QUEUE]))?;
+    let gone = ended(command(cli, &server, &["get-queue-url", "--queue-name", QUEUE]))?;
     let is_told = gone.stderr.iter().any(|line| line.contains("NonExistentQueue"));
     same(&gone.stderr.join("\n"), &(is_told, gone.is_success), &(true, false))
 }
 
-fn command(server: &Server, arguments: &[&str]) -> Command {
-    let target = python::target("cli");
-    let mut command = Command::new(python::of(&target));
-    command.args(["-m", "awscli", "--endpoint-url", server.url(), "--output", "json", "sqs"]);
-    command.args(arguments);
+fn command(cli: Cli, server: &Server, arguments: &[&str]) -> Command {
+    let mut command = cli.command();
+    command.args(["--endpoint-url", server.url(), "--output", "json", "sqs"]).args(arguments);
     reach(&mut command, server.url(), EVERYTHING);
-    command.env("PYTHONUTF8", "1").current_dir(target);
+    command.env("PYTHONUTF8", "1").current_dir(python::target(&cli.to_string()));
     command
 }
 
 /// What it answers; nothing is `null`.
-fn aws(server: &Server, arguments: &[&str]) -> Result<Value, Failure> {
-    let ended = ended(command(server, arguments))?;
+fn aws(cli: Cli, server: &Server, arguments: &[&str]) -> Result<Value, Failure> {
+    let ended = ended(command(cli, server, arguments))?;
     if !ended.is_success {
         return Err(format!("{arguments:?}: {}", ended.stderr.join("\n")).into());
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use clap::ValueEnum;
+
 use super::{boto3, python};
 use crate::cargo::root;
 use crate::examples::program::{Ended, Program};
@@ -12,8 +14,8 @@ use crate::needs::{self, FOR_EXAMPLES};
 use crate::workload::Failure;
 
 /// A language with a folder in `examples/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Client {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Client {
     Python,
     Go,
     Typescript,
@@ -21,9 +23,9 @@ pub(super) enum Client {
 
 /// An access key.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
-    pub(super) id: &'static str,
-    pub(super) secret: &'static str,
+pub(crate) struct Key {
+    pub(crate) id: &'static str,
+    pub(crate) secret: &'static str,
 }
 
 /// Of `access-keys.yaml`: may do everything.
@@ -39,7 +41,7 @@ const WAIT_S: &str = "1";
 
 impl Client {
     /// Builds it. `Err` says what is missing here, or what did not build.
-    pub(super) fn build(self) -> Result<(), Failure> {
+    pub(crate) fn build(self) -> Result<(), Failure> {
         let needs: Vec<_> =
             FOR_EXAMPLES.iter().filter(|need| need.name == self.name()).copied().collect();
         if !needs::provide(&needs).is_empty() {
@@ -96,6 +98,11 @@ impl Client {
             command.args(["--wait-s", WAIT_S]);
         }
         command
+    }
+
+    /// One that asks what it is told to, of any server.
+    pub(crate) fn asker(self, key: Key) -> Command {
+        self.command("asker", "http://127.0.0.1", key)
     }
 
     fn command(self, role: &str, url: &str, key: Key) -> Command {

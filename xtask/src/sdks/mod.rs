@@ -5,7 +5,7 @@ mod boto3;
 mod cases;
 mod celery;
 mod cli;
-mod client;
+pub(crate) mod client;
 mod faults;
 mod python;
 mod server;

@@ -1,6 +1,7 @@
 //! `kills-sqs`: `kill -9` of the real server under load from clients that speak SQS, and what the history
 //! of those clients says.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::PoisonError;
@@ -16,6 +17,7 @@ use tidegate_conformance::services::redis::PrivateRedis;
 use super::server::{self, Guard, Server};
 use super::work::{Ground, Hand, QUEUES};
 use crate::cargo::{Counts, root};
+use crate::sdks::client::Client as Sdk;
 use crate::workload::{DurabilityArg, Failure, Rig, SEGMENT_BYTES, Tally, now_us};
 
 /// Milliseconds between two kills.
@@ -35,6 +37,9 @@ pub(crate) struct KillsSqsArgs {
     /// Servers side by side over Redis and PostgreSQL; one of them is killed at a time
     #[arg(long, default_value_t = 2)]
     servers: usize,
+    /// Clients ask by this SDK of AWS; several take turns [default: plain requests]
+    #[arg(long)]
+    sdk: Vec<Sdk>,
     /// Chooses the kills and the work
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -61,20 +66,29 @@ struct Report {
     kills: u32,
     sent: u64,
     stale: u64,
-    gone: Vec<String>,
+    wrong: Vec<String>,
 }
 
 pub(crate) fn main(args: &KillsSqsArgs) -> ExitCode {
     if run_all(args).failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A few kills over each as one test each.
+/// A few kills over each as one test each, and over the engine by all SDKs.
 pub(crate) fn counted() -> Counts {
     let dir = root().join("target/kills-sqs");
-    run_all(&KillsSqsArgs { over: None, kills: 5, servers: 2, seed: 1, dir })
+    let plain = KillsSqsArgs { over: None, kills: 5, servers: 2, sdk: Vec::new(), seed: 1, dir };
+    let counts = run_all(&plain);
+    let sdk = Sdk::value_variants().to_vec();
+    counts.plus(run_all(&KillsSqsArgs { over: Some(Over::Engine), sdk, ..plain }))
 }
 
 fn run_all(args: &KillsSqsArgs) -> Counts {
+    for sdk in &args.sdk {
+        if let Err(why) = sdk.build() {
+            eprintln!("kills under clients in {sdk} are skipped: {why}");
+            return Counts { skipped: 1, ..Counts::default() };
+        }
+    }
     let program = match server::build(false) {
         Ok(program) => program,
         Err(why) => {
@@ -87,10 +101,10 @@ fn run_all(args: &KillsSqsArgs) -> Counts {
         if args.over.is_some_and(|only| only != over) {
             continue;
         }
-        let before = report.tally.unsound_runs() + report.gone.len() as u64;
+        let before = report.tally.unsound_runs() + report.wrong.len() as u64;
         match one(args, over, &program, &mut report) {
             Ok(true) => {
-                let found = report.tally.unsound_runs() + report.gone.len() as u64;
+                let found = report.tally.unsound_runs() + report.wrong.len() as u64;
                 counts = counts.plus(Counts::one(found == before));
             }
             Ok(false) => {
@@ -103,10 +117,10 @@ fn run_all(args: &KillsSqsArgs) -> Counts {
             }
         }
     }
-    let Report { tally, kills, sent, stale, gone } = report;
+    let Report { tally, kills, sent, stale, wrong } = report;
     println!("{kills} kills; {sent} messages acknowledged; {stale} stale handles presented");
-    println!("gone from under a lease by a stale handle: {}", gone.len());
-    gone.iter().take(5).for_each(|why| println!("  {why}"));
+    println!("what clients saw go wrong: {}", wrong.len());
+    wrong.iter().take(5).for_each(|why| println!("  {why}"));
     print!("{tally}");
     counts
 }
@@ -142,15 +156,15 @@ fn one(
         Server::start(program, &dir.join(format!("server-{n}")), broker.clone(), Guard::Keys)
     });
     let mut servers = servers.collect::<Result<Vec<_>, _>>()?;
-    let ground = Ground::new(servers.iter().map(|server| server.port).collect());
-    Hand::new(&ground, "setup".into(), args.seed).make_queues()?;
+    let ground = Ground::new(servers.iter().map(|server| server.port).collect(), &args.sdk);
+    Hand::new(&ground, "setup".into(), args.seed)?.make_queues()?;
     let worked = loaded(args, &ground, &mut servers, &mut rig);
     rig.history.extend(ground.take_events());
     report.kills += args.kills;
     report.sent += ground.sent.load(Ordering::Relaxed);
     report.stale += ground.stale.load(Ordering::Relaxed);
     let mut wrong = ground.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-    report.gone.append(&mut wrong);
+    report.wrong.append(&mut wrong);
     let judged = worked.map(|()| rig.judged()).map_err(|error| error.to_string());
     report.tally.add(&format!("kills over {name} with seed {}", args.seed), &rig, judged);
     drop((redis, postgres));
@@ -165,18 +179,22 @@ fn loaded(
     rig: &mut Rig,
 ) -> Result<(), Failure> {
     let hand = |name: String, number: u64| Hand::new(ground, name, args.seed ^ (number << 20));
+    let producers = (0..PRODUCERS).map(|n| hand(format!("producer-{n}"), n));
+    let producers = producers.collect::<io::Result<Vec<_>>>()?;
+    let mut consumers = Vec::new();
+    for (queue, place) in QUEUES.into_iter().zip([10, 20]) {
+        for n in 0..CONSUMERS {
+            consumers.push((hand(format!("consumer-{n}-of-{queue}"), place + n)?, queue));
+        }
+    }
+    let prover = hand("prover".into(), 99)?;
     thread::scope(|scope| {
-        for n in 0..PRODUCERS {
-            let hand = hand(format!("producer-{n}"), n);
+        for hand in producers {
             scope.spawn(move || hand.produce());
         }
-        for (place, queue) in QUEUES.into_iter().enumerate() {
-            for n in 0..CONSUMERS {
-                let hand = hand(format!("consumer-{n}-of-{queue}"), 10 + 10 * place as u64 + n);
-                scope.spawn(move || hand.consume(queue));
-            }
+        for (hand, queue) in consumers {
+            scope.spawn(move || hand.consume(queue));
         }
-        let prover = hand("prover".into(), 99);
         scope.spawn(move || prover.prove("work"));
         let mut rng = Rng::with_seed(args.seed);
         let killed: Result<(), Failure> = (0..args.kills).try_for_each(|_| {
@@ -194,7 +212,7 @@ fn loaded(
         killed
     })?;
     for (n, queue) in QUEUES.into_iter().enumerate() {
-        hand(format!("drain-{queue}"), 200 + n as u64).drain(queue)?;
+        hand(format!("drain-{queue}"), 200 + n as u64)?.drain(queue)?;
     }
     Ok(())
 }

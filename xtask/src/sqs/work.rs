@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,9 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tidegate_conformance::history::{Answer, Decided, Event, Outcome, What};
 
-use super::client::{Client, Said};
+use super::asker::Asker;
+use super::client::Said;
+use crate::sdks::client::Client as Sdk;
 use crate::workload::now_us;
 
 /// The queues: standard with dead letters, and FIFO.
@@ -35,7 +38,11 @@ const GROUPS: usize = 5;
 /// What all clients share.
 #[derive(Debug, Default)]
 pub(super) struct Ground {
-    pub(super) ports: Vec<u16>,
+    ports: Vec<u16>,
+    /// Who asks, in turn; none: plain clients.
+    sdks: Vec<Sdk>,
+    /// How many there were.
+    hands: AtomicUsize,
     pub(super) is_over: AtomicBool,
     events: Mutex<Vec<Event>>,
     /// The newest delivery of each message: its token, and when it was asked for.
@@ -43,13 +50,22 @@ pub(super) struct Ground {
     pub(super) sent: AtomicU64,
     /// Stale handles that were presented.
     pub(super) stale: AtomicU64,
-    /// What no history shows: that a message was gone from under a lease that held.
+    /// What no history shows: that a message was gone from under a lease that held, or an SDK's process.
     pub(super) wrong: Mutex<Vec<String>>,
 }
 
 impl Ground {
-    pub(super) fn new(ports: Vec<u16>) -> Self {
-        Self { ports, ..Self::default() }
+    pub(super) fn new(ports: Vec<u16>, sdks: &[Sdk]) -> Self {
+        Self { ports, sdks: sdks.to_vec(), ..Self::default() }
+    }
+
+    /// Who asks next.
+    fn asker(&self) -> io::Result<Asker> {
+        let number = self.hands.fetch_add(1, Ordering::Relaxed);
+        match self.sdks.get(number % self.sdks.len().max(1)) {
+            None => Ok(Asker::plain(&self.ports)),
+            Some(sdk) => Asker::of(*sdk, &self.ports),
+        }
     }
 
     pub(super) fn take_events(&self) -> Vec<Event> {
@@ -83,7 +99,7 @@ pub(super) fn url(queue: &str) -> String {
 pub(super) struct Hand<'a> {
     ground: &'a Ground,
     name: String,
-    clients: Vec<Client>,
+    asker: Asker,
     at: usize,
     rng: Rng,
     kept: Vec<Held>,
@@ -101,24 +117,27 @@ struct Held {
 }
 
 impl<'a> Hand<'a> {
-    pub(super) fn new(ground: &'a Ground, name: String, seed: u64) -> Self {
-        let clients: Vec<Client> = ground.ports.iter().map(|port| Client::new(*port)).collect();
-        let mut rng = Rng::with_seed(seed);
-        let at = rng.usize(0..clients.len().max(1));
-        Self { ground, name, clients, at, rng, kept: Vec::new() }
+    /// # Errors
+    /// If an SDK's process does not start.
+    pub(super) fn new(ground: &'a Ground, name: String, seed: u64) -> io::Result<Self> {
+        let (asker, mut rng) = (ground.asker()?, Rng::with_seed(seed));
+        let at = rng.usize(0..asker.servers().max(1));
+        Ok(Self { ground, name, asker, at, rng, kept: Vec::new() })
     }
 
     /// Asks the server it is at. One that does not answer is left for the next. `None` without an answer.
     fn ask(&mut self, action: &str, members: &Value) -> Option<Said> {
-        let client = self.clients.get_mut(self.at)?;
-        match client.ask(action, members) {
-            Ok(said) => Some(said),
-            Err(_) => {
-                self.at = (self.at + 1) % self.clients.len();
-                thread::sleep(AWAY);
-                None
-            }
+        let said = self.asker.ask(self.at, action, members).unwrap_or_else(|error| {
+            // WHY: nothing that others write down makes up for one who has stopped asking.
+            lock(&self.ground.wrong).push(format!("{} asks no more: {error}", self.name));
+            self.ground.is_over.store(true, Ordering::Relaxed);
+            None
+        });
+        if said.is_none() {
+            self.at = (self.at + 1) % self.asker.servers().max(1);
+            thread::sleep(AWAY);
         }
+        said
     }
 
     /// Asks until there is an answer.
