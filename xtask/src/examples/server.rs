@@ -1,6 +1,7 @@
 //! A server for one case: a directory, a port and tokens of its own.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -53,7 +54,9 @@ impl Server {
         };
         let everything = entry("everything", TOKEN, "send, receive, inspect, administer");
         let tokens = everything + &entry("sender", SENDERS_TOKEN, "send");
-        fs::write(dir.join("tokens.yaml"), tokens)?;
+        let file = dir.join("tokens.yaml");
+        fs::write(&file, tokens)?;
+        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let child = serve(&dir, &address)?;
         let mut server = Self { dir, address, child };

@@ -2,36 +2,21 @@
 //!
 //! What is wrong with it is told by its place alone: no line of the file is shown.
 
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_saphyr::Location;
 use tidegate_server::auth::{Keys, Secret};
 
+use super::guarded::Guarded;
 use super::node::Node;
 use super::problem::Problem;
 use super::yaml::File;
 
-/// What others than the owner may not do: read it or change it, those of its group change it.
-const TOO_OPEN: u32 = 0o027;
-
 /// Reads the file at `path`. The first thing that is wrong with it is the error.
 pub(crate) fn load(path: &Path) -> Result<Keys, Problem> {
-    let mut text = String::new();
-    let opened = std::fs::File::open(path).and_then(|mut file| {
-        let mode = file.metadata()?.permissions().mode();
-        file.read_to_string(&mut text)?;
-        Ok(mode)
-    });
-    let mode = opened.map_err(|error| Problem::unreadable(path, &error))?;
-    if mode & TOO_OPEN != 0 {
-        let file = File { path, text: "", has_secrets: true };
-        let what = "others on this machine can read or change it, and it has secrets";
-        let problem = file.problem(Location::UNKNOWN, what.to_owned());
-        return Err(problem.with_help(format!("chmod 600 {}", path.display())));
-    }
-    read(path, &text)
+    let guarded = Guarded::open(path)?;
+    guarded.check(path, true)?;
+    read(path, &guarded.text)
 }
 
 fn read(path: &Path, text: &str) -> Result<Keys, Problem> {
@@ -69,6 +54,7 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::guarded::assert_refused_by_mode;
     use crate::config::refusals;
 
     const GOOD: &str = r#"
@@ -126,22 +112,14 @@ mod tests {
 
     #[test]
     fn a_file_that_others_can_read_or_change_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keys.yaml");
-        std::fs::write(&path, GOOD).unwrap();
-        for (mode, is_refused) in [
+        let modes = [
             (0o600, false),
             (0o640, false),
             (0o400, false),
             (0o644, true),
             (0o602, true),
             (0o660, true),
-        ] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let loaded = load(&path);
-            assert_eq!(loaded.is_err(), is_refused, "{mode:o}");
-            let report = loaded.err().map(|problem| format!("{:?}", miette::Report::new(problem)));
-            assert!(report.is_none_or(|report| report.contains("chmod 600")));
-        }
+        ];
+        assert_refused_by_mode(GOOD, load, &modes);
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod access_keys;
 mod blocks;
 mod entries;
 mod environment;
+mod guarded;
 mod keys;
 mod node;
 mod problem;

@@ -7,17 +7,21 @@ use std::path::Path;
 use serde_saphyr::Location;
 use tidegate_remote::listen::{Digest, Tokens};
 
+use super::guarded::Guarded;
 use super::node::Node;
 use super::problem::Problem;
 use super::yaml::File;
 
 /// Reads the file at `path`. The first thing that is wrong with it is the error.
 pub(crate) fn load(path: &Path) -> Result<Tokens, Problem> {
-    let text = std::fs::read_to_string(path).map_err(|error| Problem::unreadable(path, &error))?;
-    read(path, &text)
+    let guarded = Guarded::open(path)?;
+    let (tokens, has_secrets) = read_all(path, &guarded.text)?;
+    guarded.check(path, has_secrets)?;
+    Ok(tokens)
 }
 
-fn read(path: &Path, text: &str) -> Result<Tokens, Problem> {
+/// The tokens, and whether a secret stands there as it is.
+fn read_all(path: &Path, text: &str) -> Result<(Tokens, bool), Problem> {
     let file = File { path, text, has_secrets: true };
     let nobody = |at| {
         file.problem(at, "there are no tokens in it, so nobody could come in".to_owned())
@@ -25,22 +29,25 @@ fn read(path: &Path, text: &str) -> Result<Tokens, Problem> {
     };
     let root = file.root()?.ok_or_else(|| nobody(Location::UNKNOWN))?;
     let at = root.at;
-    let mut tokens = Tokens::new();
+    let (mut tokens, mut has_secrets) = (Tokens::new(), false);
     for entry in file.list(root, "the file is not a list of tokens; begin each with `- name:`")? {
-        file.token(entry, &mut tokens)?;
+        has_secrets |= file.token(entry, &mut tokens)?;
     }
-    if tokens.is_empty() { Err(nobody(at)) } else { Ok(tokens) }
+    if tokens.is_empty() { Err(nobody(at)) } else { Ok((tokens, has_secrets)) }
 }
 
 impl File<'_> {
-    fn token(&self, entry: Node, tokens: &mut Tokens) -> Result<(), Problem> {
+    /// Adds a token, and tells whether its secret stands there as it is.
+    fn token(&self, entry: Node, tokens: &mut Tokens) -> Result<bool, Problem> {
         let at = entry.at;
         let [name, sha256, secret, rights] =
             self.fields(entry, "a token", ["name", "sha256", "secret", "rights"])?;
         let name = self.text(self.needed(name, at, "a token", "name")?, "name")?;
+        let is_secret = secret.is_some();
         let digest = self.digest(at, sha256, secret)?;
         let rights = self.rights(self.needed(rights, at, "a token", "rights")?)?;
-        tokens.add(&name, digest, rights).map_err(|why| self.problem(at, why))
+        tokens.add(&name, digest, rights).map_err(|why| self.problem(at, why))?;
+        Ok(is_secret)
     }
 
     fn digest(
@@ -67,6 +74,7 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::guarded::assert_refused_by_mode;
     use crate::config::refusals;
     use tidegate::{Action, Operation, QueueName};
 
@@ -135,5 +143,18 @@ mod tests {
         }
         let told = refusals::told("tokens.yaml", "tokens: []\n", read);
         assert!(told.contains("begin each with `- name:`"));
+    }
+
+    fn read(path: &Path, text: &str) -> Result<Tokens, Problem> {
+        read_all(path, text).map(|(tokens, _)| tokens)
+    }
+
+    #[test]
+    fn a_file_that_others_can_change_is_refused_and_one_with_secrets_that_they_can_read() {
+        let modes = [(0o600, false), (0o640, false), (0o644, true), (0o602, true), (0o660, true)];
+        assert_refused_by_mode(GOOD, load, &modes);
+        let (_, hashed) = GOOD.split_once("- name: watcher").unwrap();
+        let hashed = format!("- name: watcher{hashed}");
+        assert_refused_by_mode(&hashed, load, &[(0o644, false), (0o646, true), (0o664, true)]);
     }
 }

@@ -51,7 +51,8 @@ use signals::Signals;
       - queues: \"mail.*\"         `*` stands for any characters
         actions: [send, receive, inspect, administer]
 
-The file of --access-keys is as that one, with `id:` and `secret:`, and only its owner can read it.
+The file of --access-keys is as that one, with `id:` and `secret:`. Nobody but its owner can change such a
+file, and where a `secret:` is in it no others than its group can read it: chmod 600.
 
 Health is asked for without a token, as grpc.health.v1.Health. Under systemd, Type=notify works.
 
