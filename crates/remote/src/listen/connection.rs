@@ -13,18 +13,26 @@ use tonic::transport::server::Connected;
 
 use super::Phase;
 use super::gate::FirstCall;
+use crate::service::Room;
 
 /// A connection. It ends by itself when the server cuts it off, when no call was let in within the
 /// first seconds, and when the client takes nothing of what it is sent.
 pub(super) struct Connection<IO> {
     io: IO,
-    first_call: FirstCall,
+    client: Client,
     /// `None` once it has come.
     end: Option<End>,
     taken_within: Duration,
     /// The end of a write that waits.
     stalled: Option<Pin<Box<Sleep>>>,
     _seat: OwnedSemaphorePermit,
+}
+
+/// Who is on a connection, as all its requests carry it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) first_call: FirstCall,
+    pub(super) room: Room,
 }
 
 /// How long a client is waited for.
@@ -43,14 +51,15 @@ impl<IO> Connection<IO> {
     pub(super) fn new(
         io: IO,
         seat: OwnedSemaphorePermit,
+        room: Room,
         patience: Patience,
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let Patience { first_call_within, taken_within } = patience;
-        let first_call = FirstCall::default();
-        let end = end(first_call.clone(), first_call_within, phase);
+        let client = Client { first_call: FirstCall::default(), room };
+        let end = end(client.first_call.clone(), first_call_within, phase);
         let end: Option<End> = Some(Box::pin(end));
-        Self { io, first_call, end, taken_within, stalled: None, _seat: seat }
+        Self { io, client, end, taken_within, stalled: None, _seat: seat }
     }
 
     /// Fails once the end has come. INVARIANT: asked before every read and write, so that whichever of
@@ -108,10 +117,10 @@ impl<IO> fmt::Debug for Connection<IO> {
 }
 
 impl<IO> Connected for Connection<IO> {
-    type ConnectInfo = FirstCall;
+    type ConnectInfo = Client;
 
-    fn connect_info(&self) -> FirstCall {
-        self.first_call.clone()
+    fn connect_info(&self) -> Client {
+        self.client.clone()
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::Phase;
 use super::connection::{Connection, Patience};
+use crate::service::Room;
 
 /// How often connections that were closed for want of seats are told in the log, and how long nothing
 /// is accepted after the operating system refused to.
@@ -31,6 +32,8 @@ pub(super) struct Door {
     /// Those of the whole server.
     pub(super) seats: Arc<Semaphore>,
     pub(super) connections_max: usize,
+    /// What the requests of a connection may take that are not answered, and how long a part of one waits.
+    pub(super) room: (usize, Duration),
     pub(super) patience: Patience,
     pub(super) phase: watch::Receiver<Phase>,
 }
@@ -61,7 +64,9 @@ impl Door {
                 Ok(Some(io)) => match self.seats.clone().try_acquire_owned() {
                     Ok(seat) => {
                         let phase = self.phase.clone();
-                        return Connection::new(io, seat, self.patience, phase);
+                        let (bytes, part_within) = self.room;
+                        let room = Room::of(bytes, part_within);
+                        return Connection::new(io, seat, room, self.patience, phase);
                     }
                     Err(_) => away.add(),
                 },
@@ -145,6 +150,7 @@ mod tests {
         let door = Door {
             seats: Arc::new(Semaphore::new(seats)),
             connections_max: seats,
+            room: (0, Duration::ZERO),
             patience: Patience {
                 first_call_within: Duration::from_secs(10),
                 taken_within: Duration::from_secs(50),

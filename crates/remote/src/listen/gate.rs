@@ -7,6 +7,7 @@ use tidegate_core::Access;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use super::connection::Client;
 use super::tokens::Tokens;
 
 /// The same text whatever is wrong: what is missing and what is unknown are not told apart.
@@ -39,8 +40,8 @@ impl Gate {
 impl Interceptor for Gate {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let access = self.access(&request).ok_or_else(|| Status::unauthenticated(REFUSED))?;
-        if let Some(first) = request.extensions().get::<FirstCall>() {
-            first.0.store(true, Ordering::Release);
+        if let Some(client) = request.extensions().get::<Client>() {
+            client.first_call.0.store(true, Ordering::Release);
         }
         // WHY: nothing behind the gate needs the secret, so nothing there can show it.
         request.metadata_mut().remove("authorization");
@@ -63,6 +64,7 @@ impl FirstCall {
 mod tests {
     use super::*;
     use crate::listen::tokens::Digest;
+    use crate::service::Room;
 
     const SECRET: &str = "0123456789abcdef";
 
@@ -75,7 +77,8 @@ mod tests {
     fn with(header: &str) -> Request<()> {
         let mut request = Request::new(());
         request.metadata_mut().insert("authorization", header.parse().unwrap());
-        request.extensions_mut().insert(FirstCall::default());
+        let (first_call, room) = (FirstCall::default(), Room::of(0, std::time::Duration::ZERO));
+        request.extensions_mut().insert(Client { first_call, room });
         request
     }
 
@@ -84,7 +87,7 @@ mod tests {
         let request = gate().call(with(&format!("bearer {SECRET}"))).unwrap();
         assert_eq!(request.extensions().get::<Access>().unwrap().name(), Some("mailer"));
         assert!(request.metadata().get("authorization").is_none());
-        assert!(request.extensions().get::<FirstCall>().unwrap().has_come());
+        assert!(request.extensions().get::<Client>().unwrap().first_call.has_come());
     }
 
     #[test]
@@ -92,11 +95,11 @@ mod tests {
         let others = ["Bearer", "Bearer ", "Bearer 0123456789abcdeg", "Basic 0123456789abcdef"];
         let requests = others.into_iter().map(with).chain([Request::new(())]);
         for request in requests {
-            let first = request.extensions().get::<FirstCall>().cloned().unwrap_or_default();
+            let client = request.extensions().get::<Client>().cloned();
             let refused = gate().call(request).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::Unauthenticated);
             assert_eq!(refused.message(), REFUSED);
-            assert!(!first.has_come());
+            assert!(client.is_none_or(|client| !client.first_call.has_come()));
         }
     }
 

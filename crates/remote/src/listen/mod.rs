@@ -1,7 +1,7 @@
 //! What listens: the service on a Unix socket and on TCP ports.
 //!
 //! `door` lets connections in, `connection` ends them, `gate` asks every request for its token,
-//! `deadline` ends calls that take too long; `unix` and `tcp` are the two kinds of socket, `routes` is what is answered on them.
+//! `deadline` ends calls that take too long, `metered` reads them as far as their connection has room; `unix` and `tcp` are the two kinds of socket, `routes` is what is answered on them.
 
 mod connection;
 mod deadline;
@@ -9,6 +9,7 @@ mod door;
 #[cfg(feature = "fuzzing")]
 mod fuzzing;
 mod gate;
+mod metered;
 mod routes;
 mod tcp;
 mod tokens;
@@ -57,6 +58,9 @@ pub struct Options {
     /// How long a call may take until its answer begins; then it is `DEADLINE_EXCEEDED`. Streams begin
     /// at once and stay open.
     pub call_timeout: Duration,
+    /// How long the rest of a request may take that is read on although its connection has no room for it
+    /// ([`Limits::connection_bytes`]); then it is `RESOURCE_EXHAUSTED`.
+    pub part_within: Duration,
     /// How clients are noticed that are gone without a word.
     pub keepalive: Keepalive,
 }
@@ -72,7 +76,8 @@ pub struct Keepalive {
 }
 
 impl Default for Options {
-    /// 1,024 connections with 1,024 streams each, 10 s for the first call, 60 s for a call; clients are
+    /// 1,024 connections with 1,024 streams each, 10 s for the first call, 60 s for a call, 30 s for
+    /// the rest of a request; clients are
     /// asked after 30 s of silence and have 20 s to answer.
     fn default() -> Self {
         Self {
@@ -81,6 +86,7 @@ impl Default for Options {
             streams_max: 1_024,
             first_call_within: Duration::from_secs(10),
             call_timeout: Duration::from_secs(60),
+            part_within: Duration::from_secs(30),
             keepalive: Keepalive {
                 after: Duration::from_secs(30),
                 within: Duration::from_secs(20),
@@ -211,6 +217,7 @@ impl Shared {
         let door = Door {
             seats: self.seats.clone(),
             connections_max: self.options.connections_max,
+            room: (self.options.limits.connection_bytes, self.options.part_within),
             patience: Patience {
                 first_call_within: self.options.first_call_within,
                 taken_within: self.options.keepalive.after + self.options.keepalive.within,

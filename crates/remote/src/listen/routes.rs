@@ -10,6 +10,7 @@ use tower::layer::util::{Identity, Stack};
 
 use super::deadline::DeadlineLayer;
 use super::gate::Gate;
+use super::metered::MeteredLayer;
 use super::{Keepalive, Options};
 use crate::proto;
 use crate::proto::broker_server::BrokerServer;
@@ -31,8 +32,8 @@ const REFUSALS_MAX: usize = 1_024;
 /// The longest request to health and reflection in bytes: a name and little else.
 const SMALL_REQUEST_BYTES_MAX: usize = 16 << 10;
 
-/// A transport whose calls have a deadline.
-pub(super) type Transport = Server<Stack<DeadlineLayer, Identity>>;
+/// A transport whose calls have a deadline, and are read as far as there is room.
+pub(super) type Transport = Server<Stack<MeteredLayer, Stack<DeadlineLayer, Identity>>>;
 
 /// The protocol below the calls, and the time that a call has.
 pub(super) fn transport(options: &Options) -> Transport {
@@ -42,6 +43,7 @@ pub(super) fn transport(options: &Options) -> Transport {
         streams_max,
         first_call_within: _,
         call_timeout,
+        part_within: _,
         keepalive: Keepalive { after, within },
     } = *options;
     Server::builder()
@@ -54,6 +56,7 @@ pub(super) fn transport(options: &Options) -> Transport {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .layer(DeadlineLayer(call_timeout))
+        .layer(MeteredLayer)
 }
 
 /// The service behind the gate, and what tells about it.

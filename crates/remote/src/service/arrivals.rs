@@ -1,5 +1,5 @@
 //! What a client has sent on a stream: messages that have arrived together are read together, as many
-//! as there is room for.
+//! as there is room for. What is read counts as unanswered from then on.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use futures_util::{Stream, StreamExt};
 use prost::Message;
 use tonic::Status;
+
+use super::room::Call;
 
 /// Most messages that are read at a time.
 pub(super) const AT_ONCE: usize = 256;
@@ -19,6 +21,7 @@ pub(super) struct Arrivals<S, T> {
     broken: Option<Status>,
     /// What a message has in memory beside its bytes.
     beside: fn(&T) -> usize,
+    call: Call,
 }
 
 /// A message, and what it takes: its bytes, and what is beside them in memory.
@@ -29,8 +32,8 @@ where
     S: Stream<Item = Result<T, Status>> + Unpin,
     T: Message,
 {
-    pub(super) const fn of(stream: S, beside: fn(&T) -> usize) -> Self {
-        Self { stream: Some(stream), broken: None, beside }
+    pub(super) const fn of(stream: S, beside: fn(&T) -> usize, call: Call) -> Self {
+        Self { stream: Some(stream), broken: None, beside, call }
     }
 
     /// Whether nothing more comes.
@@ -66,6 +69,8 @@ where
             match stream.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(message))) => {
                     let length = message.encoded_len() + (self.beside)(&message);
+                    self.call.begin(length);
+                    self.call.whole();
                     bytes += length;
                     arrived.push((message, length));
                 }
@@ -97,7 +102,8 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_taken_than_there_is_room_for() {
-        let mut arrivals = Arrivals::of(stream::iter([long(), long(), long(), long()]), |_| 0);
+        let mut arrivals =
+            Arrivals::of(stream::iter([long(), long(), long(), long()]), |_| 0, Call::default());
         assert!(arrivals.next(0).now_or_never().is_none());
         assert_eq!(arrivals.next(1).await.len(), 1, "one is longer than the room, and alone");
         assert_eq!(arrivals.next(103).await.len(), 2);
@@ -108,14 +114,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_message_takes_beside_its_bytes_counts() {
-        let mut arrivals = Arrivals::of(stream::iter([long(), long(), long()]), |_| 400);
+        let mut arrivals =
+            Arrivals::of(stream::iter([long(), long(), long()]), |_| 400, Call::default());
         assert_eq!(arrivals.next(503).await, [(long().unwrap(), 502), (long().unwrap(), 502)]);
     }
 
     #[tokio::test]
     async fn many_are_taken_in_parts() {
-        let mut arrivals =
-            Arrivals::of(stream::iter(std::iter::repeat_with(long).take(300)), |_| 0);
+        let mut arrivals = Arrivals::of(
+            stream::iter(std::iter::repeat_with(long).take(300)),
+            |_| 0,
+            Call::default(),
+        );
         assert_eq!(arrivals.next(usize::MAX).await.len(), AT_ONCE);
         assert_eq!(arrivals.next(usize::MAX).await.len(), 300 - AT_ONCE);
     }
@@ -123,7 +133,8 @@ mod tests {
     #[tokio::test]
     async fn what_came_before_the_break_is_taken_and_the_break_is_told_once() {
         let broken = Err(Status::data_loss("cut"));
-        let mut arrivals = Arrivals::of(stream::iter([long(), broken, long()]), |_| 0);
+        let mut arrivals =
+            Arrivals::of(stream::iter([long(), broken, long()]), |_| 0, Call::default());
         assert_eq!(arrivals.next(1_000).await.len(), 1);
         assert_eq!(arrivals.broken().unwrap().message(), "cut");
         assert!(arrivals.broken().is_none());
@@ -133,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn a_wait_that_is_dropped_loses_nothing() {
         let (send, sent) = mpsc::unbounded_channel();
-        let mut arrivals = Arrivals::of(UnboundedReceiverStream::new(sent), |_| 0);
+        let mut arrivals = Arrivals::of(UnboundedReceiverStream::new(sent), |_| 0, Call::default());
         assert!(arrivals.next(1_000).now_or_never().is_none());
         send.send(long()).unwrap();
         assert_eq!(arrivals.next(1_000).await.len(), 1);

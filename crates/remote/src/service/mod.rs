@@ -1,10 +1,12 @@
 //! The protocol over a broker: what a server answers.
 //!
-//! `sends` and `work` are the two streams, `arrivals` reads them, `views` are the plain calls. Who is asking is in the request's
+//! `sends` and `work` are the two streams, `arrivals` reads them as far as the connection's `room`
+//! goes, `views` are the plain calls. Who is asking is in the request's
 //! extensions, as an [`Access`] that the listener put there; a request without one is refused.
 
 mod arrivals;
 mod drain;
+mod room;
 mod sends;
 mod views;
 mod work;
@@ -22,6 +24,8 @@ use crate::wire::capabilities::capabilities_to;
 use crate::wire::error::status_to;
 use drain::Drain;
 
+pub(crate) use room::{Call, Room, Wait};
+
 /// What one client may have under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -29,6 +33,10 @@ pub struct Limits {
     pub request_bytes_max: u32,
     /// Bytes of requests on one stream that are not answered; more are not read until some are.
     pub credit_bytes: u32,
+    /// Bytes of requests on all calls and streams of a connection that are not answered, those that have come in
+    /// part among them, and what their elements take in memory beside. More are not read until some are; one that
+    /// has come in part is read to its end all the same, one at a time. The listener enforces it.
+    pub connection_bytes: usize,
     /// Sessions of one stream, those among them that are about to open.
     pub sessions_max: usize,
     /// Credits of one stream that are not used up.
@@ -36,12 +44,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 20 MiB a request (the longest payload, and room), 16 MiB of them unanswered, 1,024 sessions and 4,096
-    /// credits.
+    /// 20 MiB a request (the longest payload, and room), 16 MiB of them unanswered on a stream and 64 MiB on a
+    /// connection, 1,024 sessions and 4,096 credits.
     fn default() -> Self {
         Self {
             request_bytes_max: 20 << 20,
             credit_bytes: 16 << 20,
+            connection_bytes: 64 << 20,
             sessions_max: 1_024,
             credits_max: 4_096,
         }
@@ -101,6 +110,9 @@ impl Service {
         F: Future<Output = Result<A, Error>> + Send,
     {
         let access = self.admit(&request)?;
+        // Its part of the room is its own until it is answered.
+        let room = call_of(&request);
+        room.whole_call();
         let _begun = self.shared.drain.enter();
         let answer = call(self.shared.broker.clone(), access, request.into_inner()).await;
         answer.map(Response::new).map_err(|error| status_to(&error))
@@ -118,6 +130,11 @@ impl Service {
             request_bytes_max: limits.request_bytes_max,
         }
     }
+}
+
+/// A request's part of its connection's room.
+fn call_of<T>(request: &Request<T>) -> Call {
+    request.extensions().get::<Call>().cloned().unwrap_or_default()
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -159,8 +176,8 @@ impl broker_server::Broker for Service {
         &self,
         request: Request<Streaming<proto::EnqueueRequest>>,
     ) -> Result<Response<Self::EnqueueStream>, Status> {
-        let access = self.admit(&request)?;
-        let receipts = sends::receipts(self.shared.clone(), access, request.into_inner());
+        let (access, call) = (self.admit(&request)?, call_of(&request));
+        let receipts = sends::receipts(self.shared.clone(), access, call, request.into_inner());
         Ok(Response::new(receipts.boxed()))
     }
 
@@ -168,8 +185,8 @@ impl broker_server::Broker for Service {
         &self,
         request: Request<Streaming<proto::WorkRequest>>,
     ) -> Result<Response<Self::WorkStream>, Status> {
-        let access = self.admit(&request)?;
-        let answers = work::answers(self.shared.clone(), access, request.into_inner());
+        let (access, call) = (self.admit(&request)?, call_of(&request));
+        let answers = work::answers(self.shared.clone(), access, call, request.into_inner());
         Ok(Response::new(answers.boxed()))
     }
 
@@ -216,6 +233,8 @@ impl broker_server::Broker for Service {
         &self,
         request: Request<proto::SettleAndEnqueueRequest>,
     ) -> Result<Response<proto::SettleAndEnqueueResponse>, Status> {
+        let follow_ups = request.get_ref().follow_ups.len();
+        call_of(&request).begin(follow_ups * size_of::<proto::FollowUp>());
         let call = |broker, access, message| async move {
             views::settle_and_enqueue(&broker, &access, message).await
         };

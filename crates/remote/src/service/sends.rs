@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 use super::Shared;
 use super::arrivals::{Arrivals, Arrived};
 use super::drain::Begun;
+use super::room::Call;
 use crate::proto;
 use crate::wire::error::error_to;
 use crate::wire::task::{enqueued_to, new_task_from};
@@ -28,6 +29,7 @@ const ENQUEUE: Operation = Operation::Enqueue;
 pub(super) fn receipts(
     shared: Arc<Shared>,
     access: Access,
+    call: Call,
     requests: Streaming<proto::EnqueueRequest>,
 ) -> impl Stream<Item = Result<proto::EnqueueResponse, Status>> + Send {
     let credit_bytes = u64::from(shared.limits.credit_bytes);
@@ -36,11 +38,9 @@ pub(super) fn receipts(
         draining: Box::pin(shared.drain.begun()),
         shared,
         access,
-        requests: Arrivals::of(requests, |request| {
-            request.tasks.len() * size_of::<proto::NewTask>()
-        }),
+        requests: Arrivals::of(requests, beside, call.clone()),
+        call,
         running: FuturesUnordered::new(),
-        unanswered_bytes: 0,
         receipts: VecDeque::from([credit]),
     };
     stream::unfold(sends, |mut sends| async move {
@@ -49,12 +49,18 @@ pub(super) fn receipts(
     })
 }
 
+/// What the tasks of a request take in memory beside their bytes.
+fn beside(request: &proto::EnqueueRequest) -> usize {
+    request.tasks.len() * size_of::<proto::NewTask>()
+}
+
 struct Sends {
     shared: Arc<Shared>,
     access: Access,
     requests: Arrivals<Streaming<proto::EnqueueRequest>, proto::EnqueueRequest>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
-    unanswered_bytes: usize,
+    /// Counts what is not answered.
+    call: Call,
     receipts: VecDeque<proto::EnqueueResponse>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -89,7 +95,7 @@ impl Sends {
                 return self.requests.broken().map(Err);
             }
             let credit_bytes = self.shared.limits.credit_bytes as usize;
-            let room = credit_bytes.saturating_sub(self.unanswered_bytes);
+            let room = credit_bytes.saturating_sub(self.call.unanswered());
             tokio::select! {
                 // WHY: what was read is begun before more is read, so that sends keep their order.
                 biased;
@@ -107,7 +113,6 @@ impl Sends {
             self.sort(request, bytes, &mut batches);
         }
         for batch in batches {
-            self.unanswered_bytes += batch.bytes;
             let (shared, begun) = (self.shared.clone(), self.shared.drain.enter());
             self.running.push(Box::pin(async move {
                 let bytes = batch.bytes;
@@ -120,7 +125,10 @@ impl Sends {
     fn sort(&mut self, request: proto::EnqueueRequest, bytes: usize, batches: &mut Vec<Batch>) {
         let id = request.id;
         match self.read(request) {
-            Err(error) => self.refuse(id, &error),
+            Err(error) => {
+                self.call.answer(bytes);
+                self.refuse(id, &error);
+            }
             Ok((queue, tasks)) => {
                 let newest = batches.iter_mut().rfind(|batch| batch.queue == queue);
                 // WHY: no more than the broker takes in one step. A longer batch would be enqueued in parts: an error
@@ -160,7 +168,7 @@ impl Sends {
 
     fn finish(&mut self, done: Done) {
         let Done { requests, bytes, _begun } = done;
-        self.unanswered_bytes -= bytes;
+        self.call.answer(bytes);
         self.receipts.extend(requests.into_iter().map(|(id, outcomes)| match outcomes {
             Ok(outcomes) => {
                 let outcomes = outcomes.into_iter().map(enqueued_to).collect();

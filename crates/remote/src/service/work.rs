@@ -21,6 +21,7 @@ use tonic::{Status, Streaming};
 
 use super::arrivals::{Arrivals, Arrived};
 use super::drain::Begun;
+use super::room::Call;
 use super::{Limits, Shared};
 use crate::proto::{self, work_request::Step, work_response::Answer};
 use crate::wire::error::error_to;
@@ -39,6 +40,7 @@ const TAKE_BACK_GRACE: Duration = Duration::from_millis(100);
 pub(super) fn answers(
     shared: Arc<Shared>,
     access: Access,
+    call: Call,
     steps: Streaming<proto::WorkRequest>,
 ) -> impl Stream<Item = Result<proto::WorkResponse, Status>> + Send {
     let work = Work {
@@ -46,12 +48,12 @@ pub(super) fn answers(
         is_draining: false,
         shared,
         access,
-        steps: Arrivals::of(steps, beside),
+        steps: Arrivals::of(steps, beside, call.clone()),
+        call,
         sessions: HashMap::new(),
         opening: HashSet::new(),
         credits: HashMap::new(),
         running: FuturesUnordered::new(),
-        unanswered_bytes: 0,
         answers: VecDeque::new(),
     };
     stream::unfold(work, |mut work| async move {
@@ -78,8 +80,8 @@ struct Work {
     /// Credits that are not used up; dropping one takes it back.
     credits: HashMap<u64, oneshot::Sender<()>>,
     running: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
-    /// Those of steps under way beside credits.
-    unanswered_bytes: usize,
+    /// Counts what is not answered, of steps under way beside credits.
+    call: Call,
     answers: VecDeque<proto::WorkResponse>,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_draining: bool,
@@ -165,10 +167,9 @@ impl Work {
 
     /// Bytes of steps that may be read now.
     fn room(&self) -> usize {
-        let Limits { request_bytes_max: _, credit_bytes, sessions_max: _, credits_max } =
-            self.shared.limits;
+        let Limits { credit_bytes, credits_max, .. } = self.shared.limits;
         if self.running.len() < credits_max + UNDER_WAY_MAX {
-            (credit_bytes as usize).saturating_sub(self.unanswered_bytes)
+            (credit_bytes as usize).saturating_sub(self.call.unanswered())
         } else {
             0
         }
@@ -180,7 +181,13 @@ impl Work {
         for (request, bytes) in read {
             let proto::WorkRequest { id, session, step } = request;
             let asked = Asked { id, session, bytes };
-            if let Err((error, doing)) = self.take(&mut together, asked, step) {
+            let is_awaited =
+                matches!(step, Some(Step::Open(_) | Step::Settle(_) | Step::Extend(_)));
+            let taken = self.take(&mut together, asked, step);
+            if taken.is_err() || !is_awaited {
+                self.call.answer(bytes);
+            }
+            if let Err((error, doing)) = taken {
                 self.refuse(id, &error.during(doing));
             }
         }
@@ -242,7 +249,6 @@ impl Work {
         let options = SessionOptions { membership, holder: Holder::Client };
         let (shared, begun) = (self.shared.clone(), self.shared.drain.enter());
         self.opening.insert(session);
-        self.unanswered_bytes += bytes;
         self.running.push(Box::pin(async move {
             let opened = shared.broker.open(&queue, &options).await;
             Done::Opened { id, bytes, session, opened, _begun: begun }
@@ -366,7 +372,6 @@ impl Work {
                 batches.push(Batch { session, receiver, leases, steps, bytes });
             }
         }
-        self.unanswered_bytes += bytes;
         Ok(())
     }
 
@@ -419,7 +424,7 @@ impl Work {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Opened { id, bytes, session, opened, _begun } => {
-                self.unanswered_bytes -= bytes;
+                self.call.answer(bytes);
                 self.opening.remove(&session);
                 match opened {
                     Ok(receiver) => {
@@ -432,7 +437,7 @@ impl Work {
             Done::Received { id, credit, leases, _begun } => self.hand_out(id, credit, leases),
             Done::Filled { credits, leases, _begun } => self.share_out(credits, leases),
             Done::Settled { bytes, steps, _begun } => {
-                self.unanswered_bytes -= bytes;
+                self.call.answer(bytes);
                 for (id, outcomes) in steps {
                     match outcomes {
                         Ok(outcomes) => {

@@ -123,6 +123,39 @@ async fn sends_beyond_the_credit_are_not_read_until_others_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_many_streams_hold_together_is_bounded() {
+    const STREAMS: [u32; 4] = [1, 3, 5, 7];
+    const SENDS: u64 = 8;
+    let limits = Limits { connection_bytes: 3 * PAYLOAD_BYTES, ..Limits::default() };
+    let (held, stand) = Held::stand(limits).await;
+    let mut raw = stand.raw().await;
+    for stream in STREAMS {
+        raw.call(stream, "Enqueue").await;
+        raw.until(|frame| frame.kind == HEADERS && frame.stream == stream).await;
+    }
+    for id in 1..=SENDS {
+        for stream in STREAMS {
+            raw.data(stream, &send(id)).await;
+        }
+    }
+    held.begun().await;
+    // Nothing else moves it: the bytes are there, and nobody is let go.
+    for _ in 0..100 {
+        raw.until_seen().await;
+    }
+    let begun = 1 + held.begun.available_permits();
+    // Three that fill the room, one that was read to its end, and those of which no more than a frame was missing.
+    assert!(begun <= 8, "{begun} sends are held");
+    for _ in 1..STREAMS.len() * SENDS as usize {
+        held.let_go.add_permits(1);
+        held.begun().await;
+    }
+    held.let_go.add_permits(1_000);
+    drop(raw);
+    stand.ends_unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_takes_no_answers_is_read_no_further() {
     let (held, stand) = Held::stand(Limits::default()).await;
     held.let_go.add_permits(100_000);

@@ -1,6 +1,10 @@
 //! Requests that are well framed in HTTP/2 and broken within.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use prost::Message;
@@ -167,6 +171,40 @@ async fn a_list_without_end_is_refused_before_it_is_read() {
         assert_eq!(ended(answer).await.1, Some(Code::Ok), "{method}");
     }
     drop(connection);
+    stand.ends_unharmed().await;
+}
+
+/// None of them would ever come to its end, had it no end.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_requests_that_fill_the_room_are_refused_in_time() {
+    const BYTES: usize = 32 << 10;
+    let limits = Limits { connection_bytes: 2 * BYTES, ..Limits::default() };
+    let part_within = Duration::from_millis(200);
+    let stand = Stand::new(Options { limits, part_within, ..options() }).await;
+    let mut connection = Connection::to(&stand).await;
+    let task = proto::NewTask { payload: vec![7; BYTES].into(), ..proto::NewTask::default() };
+    let request = proto::EnqueueRequest { id: 7, queue: "mail".into(), tasks: vec![task] };
+    let request = message(&request);
+    let (mut answers, mut bodies) = (FuturesUnordered::new(), Vec::new());
+    for _ in 0..8 {
+        let (answer, mut body) = connection.begin(broker("Enqueue")).await;
+        body.send_data(request[..BYTES / 2].to_vec().into(), false).unwrap();
+        answers.push(ended(answer));
+        bodies.push(body);
+    }
+    assert_eq!(answers.next().await.unwrap().1, Some(Code::ResourceExhausted));
+    stand.serves().await;
+    for body in &mut bodies {
+        // It may have been refused.
+        let _ = body.send_data(request[BYTES / 2..].to_vec().into(), true);
+    }
+    while let Some((_, code)) = answers.next().await {
+        assert!(matches!(code, Some(Code::Ok | Code::ResourceExhausted)), "{code:?}");
+    }
+    let (answer, mut last) = connection.begin(broker("Enqueue")).await;
+    last.send_data(request.into(), true).unwrap();
+    assert_eq!(ended(answer).await.1, Some(Code::Ok), "the room is there again");
+    drop((connection, bodies, last));
     stand.ends_unharmed().await;
 }
 
