@@ -32,6 +32,10 @@ pub const PAYLOAD_BYTES_DEFAULT: usize = 262_144;
 /// bounds a frame.
 pub const BATCH_TASKS_MAX: usize = 1_000;
 
+/// Bytes of tasks after which one receive hands out no more; one task at least always comes. They are all in memory until
+/// they are handed over, and a receive may ask for [`BATCH_TASKS_MAX`].
+pub const RECEIVE_BYTES_MAX: usize = 16 << 20;
+
 /// Longest opaque lease token in bytes.
 pub const TOKEN_BYTES_MAX: usize = 512;
 
@@ -72,4 +76,5 @@ pub const PARTITIONS_MAX: u32 = 1_024;
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
 const _: () = assert!(PAYLOAD_BYTES_DEFAULT <= PAYLOAD_BYTES_MAX);
+const _: () = assert!(PAYLOAD_BYTES_DEFAULT <= RECEIVE_BYTES_MAX);
 const _: () = assert!(TEXT_BYTES_MAX < HEADERS_BYTES_MAX);

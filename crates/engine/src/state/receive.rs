@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate_core::limits::RECEIVE_BYTES_MAX;
 use tidegate_core::{LeaseToken, ReceiveOptions, Timestamp};
 
 use super::lanes::Available;
@@ -12,10 +13,6 @@ use super::{Extra, State};
 use crate::log::record::{Frame, TaskRef};
 use crate::position::Position;
 use crate::token::{Fence, Fenced};
-
-/// Bytes of tasks after which one receive hands out no more. WHY: they are all in memory until they are
-/// handed over, and a receive may ask for a thousand.
-const RECEIVE_BYTES_MAX: usize = 16 << 20;
 
 /// What one receive hands out.
 #[derive(Debug)]
