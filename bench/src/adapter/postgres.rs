@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use deadpool_postgres::Pool;
-use tidegate::TaskId;
+use tidegate::{TaskId, limits};
 use tidegate_conformance::services::postgres::PrivatePostgres;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -16,12 +16,12 @@ use crate::durability::Durability;
 use crate::peer::{Client, Peer, Result};
 use crate::peers;
 
-const ENQUEUE: &str = "SELECT outcome, id, seq \
+const ENQUEUE: &str = "SELECT outcomes, ids, seqs \
     FROM same.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const CLAIM: &str = "SELECT seq, deliveries, uncounted, priority, id, kind, key, headers, last_error, moved, \
-    enqueued_at, payload, fence, until, lease FROM same.claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    enqueued_at, payload, fence, until, lease FROM same.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const HORIZON: &str = "SELECT priorities, lows, open FROM same.horizon($1, $2, $3, $4)";
-const SETTLE: &str = "SELECT outcome, state, woken FROM same.settle($1, $2, $3, $4, $5, $6)";
+const SETTLE: &str = "SELECT outcomes, states, woken FROM same.settle($1, $2, $3, $4, $5, $6)";
 /// As often as the adapter does.
 const HORIZON_EVERY: Duration = Duration::from_millis(200);
 
@@ -150,14 +150,19 @@ impl Client for SameCallsClient {
             (&windows, Type::INT8_ARRAY),
         ];
         let rows = self.pool.get().await?.query_typed(ENQUEUE, &parameters).await?;
-        let all = rows.len() == payloads.len() && rows.iter().all(|row| row.get::<_, i16>(0) == 0);
-        if all { Ok(()) } else { Err("a send was not carried out".into()) }
+        let row = rows.first().ok_or("no answer to a send")?;
+        if row.try_get::<_, Vec<i16>>(0)? == vec![0; payloads.len()] {
+            Ok(())
+        } else {
+            Err("a send was not carried out".into())
+        }
     }
 
     async fn receive(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
         let reached = self.reached();
         let (most, none) = (most as i32, None::<i64>);
-        let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
+        let (attempt, bytes) = (None::<&[u8]>, limits::RECEIVE_BYTES_MAX as i64);
+        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
             (&self.queue, Type::INT8),
             (&1_i64, Type::INT8),
             (&most, Type::INT4),
@@ -167,6 +172,8 @@ impl Client for SameCallsClient {
             (&reached.lows, Type::TEXT_ARRAY),
             (&reached.open, Type::TEXT_ARRAY),
             (&reached.timers, Type::TIMESTAMPTZ),
+            (&attempt, Type::BYTEA),
+            (&bytes, Type::INT8),
         ];
         let rows = self.pool.get().await?.query_typed(CLAIM, &parameters).await?;
         let (about, tasks) = rows.split_first().ok_or("there is no such queue")?;
@@ -199,7 +206,11 @@ impl Client for SameCallsClient {
             (&texts, Type::TEXT_ARRAY),
         ];
         let rows = self.pool.get().await?.query_typed(SETTLE, &parameters).await?;
-        let all = rows.iter().all(|row| row.get::<_, i16>(0) == 0);
-        if all { Ok(()) } else { Err("a completion was not carried out".into()) }
+        let row = rows.first().ok_or("no answer to a completion")?;
+        if row.try_get::<_, Vec<i16>>(0)? == vec![0; fences.len()] {
+            Ok(())
+        } else {
+            Err("a completion was not carried out".into())
+        }
     }
 }

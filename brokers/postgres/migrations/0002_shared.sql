@@ -33,12 +33,10 @@ CREATE FUNCTION lock_all_lanes(p_queue bigint) RETURNS void LANGUAGE sql AS $$
 $$;
 
 -- The functions lock first and read then, so each of their statements must see what was committed
--- before it. A transaction that reads from one snapshot does not.
-CREATE FUNCTION require_read_committed() RETURNS void LANGUAGE plpgsql AS $$
+-- before it. A transaction that reads from one snapshot does not; those who see that they are in one call this.
+CREATE FUNCTION refuse_isolation() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'the transaction must be READ COMMITTED' USING ERRCODE = 'TG001';
-    END IF;
+    RAISE EXCEPTION 'the transaction must be READ COMMITTED' USING ERRCODE = 'TG001';
 END $$;
 
 -- Ready, scheduled and leased tasks of a queue, as far as they are committed.

@@ -78,12 +78,14 @@ END $$;
 -- Enqueues tasks, given as one array a field.
 --
 -- p_admission: as of `admit`.
--- Returns one row a task, in order. outcome: 0 enqueued, 1 a duplicate (with the id and sequence of the
--- earlier task), 2 the queue is full, 3 nothing was done: ask again exactly. No row: no such queue.
+-- Returns an entry a task, in order. outcomes: 0 enqueued, 1 a duplicate (with the id and sequence of the
+-- earlier task), 2 the queue is full, 3 nothing was done: ask again exactly. Null: no such queue.
+--
+-- WHY: arrays, and as few statements as there can be: what a statement costs to begin is most of a call.
 CREATE FUNCTION enqueue(p_queue bigint, p_admission smallint, p_ids uuid[], p_kinds text[], p_payloads bytea[],
                         p_headers text[], p_delays bigint[], p_priorities smallint[], p_keys text[],
-                        p_unique text[], p_windows bigint[])
-RETURNS TABLE (outcome smallint, id uuid, seq bigint)
+                        p_unique text[], p_windows bigint[],
+                        OUT outcomes smallint[], OUT ids uuid[], OUT seqs bigint[])
 LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -91,46 +93,57 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    q queues;
+    q record;
     count bigint := cardinality(p_ids);
     room bigint;
     xid xid8;
     now timestamptz;
-    seqs bigint[];
     held_ids uuid[];
     held_seqs bigint[];
-    outcomes smallint[];
-    added bigint;
 BEGIN
-    PERFORM require_read_committed();
-    PERFORM keep_queues(ARRAY[p_queue]);
-    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM refuse_isolation();
+    END IF;
+    IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
+        PERFORM keep_queues(ARRAY[p_queue]);
+    END IF;
+    SELECT k.ordered, k.capacity, k.retention IS NOT NULL AS is_aging INTO q FROM queues AS k WHERE k.id = p_queue;
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    ids := p_ids;
     IF q.ordered THEN
         PERFORM lock_lanes(ARRAY(SELECT lane_lock(p_queue, u.key) FROM unnest(p_keys) AS u (key)
                                   WHERE u.key IS NOT NULL));
     END IF;
     room := CASE WHEN q.capacity IS NULL THEN count ELSE admit(p_queue, q.capacity, p_admission, count) END;
     IF room IS NULL THEN
-        RETURN QUERY SELECT 3::smallint, u.id, 0::bigint FROM unnest(p_ids) AS u (id);
+        outcomes := array_fill(3::smallint, ARRAY[count::integer]);
+        seqs := array_fill(0::bigint, ARRAY[count::integer]);
         RETURN;
     END IF;
     -- The number of the transaction before the time: whoever has seen it end has a later time.
     xid := pg_current_xact_id();
     now := clock_timestamp();
-    seqs := ARRAY(SELECT nextval('task_sequence') FROM generate_series(1, count));
+    IF count = 1 THEN
+        seqs := ARRAY[nextval('task_sequence')];
+    ELSE
+        seqs := ARRAY(SELECT nextval('task_sequence') FROM generate_series(1, count));
+    END IF;
     IF array_remove(p_unique, NULL) <> '{}' THEN
         SELECT k.held_ids, k.held_seqs INTO held_ids, held_seqs
           FROM take_keys(p_queue, p_ids, seqs, p_unique, p_windows, now) AS k;
     END IF;
-    -- A duplicate needs no room; of the others the first ones have it.
-    SELECT array_agg(CASE WHEN d.is_dup THEN 1 WHEN d.nth > room THEN 2 ELSE 0 END::smallint ORDER BY d.ord)
-      INTO outcomes
-      FROM (SELECT e.ord, e.is_dup, sum((NOT e.is_dup)::integer) OVER (ORDER BY e.ord) AS nth
-              FROM (SELECT u.ord, coalesce(u.held <> u.own, false) AS is_dup
-                      FROM unnest(seqs, held_seqs) WITH ORDINALITY AS u (own, held, ord)) AS e) AS d;
+    IF held_seqs IS NULL AND room >= count THEN
+        outcomes := array_fill(0::smallint, ARRAY[count::integer]);
+    ELSE
+        -- A duplicate needs no room; of the others the first ones have it.
+        SELECT array_agg(CASE WHEN d.is_dup THEN 1 WHEN d.nth > room THEN 2 ELSE 0 END::smallint ORDER BY d.ord)
+          INTO outcomes
+          FROM (SELECT e.ord, e.is_dup, sum((NOT e.is_dup)::integer) OVER (ORDER BY e.ord) AS nth
+                  FROM (SELECT u.ord, coalesce(u.held <> u.own, false) AS is_dup
+                          FROM unnest(seqs, held_seqs) WITH ORDINALITY AS u (own, held, ord)) AS e) AS d;
+    END IF;
     IF held_seqs IS NOT NULL AND 2 = ANY (outcomes) THEN
         -- The duplicate of one that has no room has none either.
         SELECT array_agg(CASE WHEN u.outcome = 1 AND f.outcome = 2 THEN 2 ELSE u.outcome END::smallint ORDER BY u.ord)
@@ -141,29 +154,31 @@ BEGIN
          USING unnest(outcomes, p_unique, seqs) AS u (outcome, key, own)
          WHERE u.outcome = 2 AND d.queue_id = p_queue AND d.key = u.key AND d.seq = u.own;
     END IF;
-    INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
-                       enqueued_at, id, kind, key, lane, unique_key, headers, payload)
-    SELECT (SELECT r.slot FROM rotation AS r), (u.delay > 0)::integer, u.priority, q.retention IS NOT NULL,
-           u.own, p_queue, u.own,
-           CASE WHEN u.delay = 0 AND (NOT q.ordered OR u.key IS NULL) THEN xid END,
-           now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
-           u.id, u.kind, u.key, CASE WHEN q.ordered THEN u.key END,
-           CASE WHEN u.span IS NULL THEN u.name END, u.headers::json, u.payload
-      FROM unnest(outcomes, seqs, p_ids, p_kinds, p_payloads, p_headers, p_delays, p_priorities, p_keys,
-                  p_unique, p_windows)
-           AS u (outcome, own, id, kind, payload, headers, delay, priority, key, name, span)
-     WHERE u.outcome = 0;
-    GET DIAGNOSTICS added = ROW_COUNT;
-    PERFORM count_change(p_queue, added);
+    WITH put AS (
+        INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
+                           enqueued_at, id, kind, key, lane, unique_key, headers, payload)
+        SELECT (SELECT r.slot FROM rotation AS r), (u.delay > 0)::integer, u.priority, q.is_aging,
+               u.own, p_queue, u.own,
+               CASE WHEN u.delay = 0 AND (NOT q.ordered OR u.key IS NULL) THEN xid END,
+               now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
+               u.id, u.kind, u.key, CASE WHEN q.ordered THEN u.key END,
+               CASE WHEN u.span IS NULL THEN u.name END, u.headers::json, u.payload
+          FROM unnest(outcomes, seqs, p_ids, p_kinds, p_payloads, p_headers, p_delays, p_priorities, p_keys,
+                      p_unique, p_windows)
+               AS u (outcome, own, id, kind, payload, headers, delay, priority, key, name, span)
+         WHERE u.outcome = 0
+     RETURNING 1)
+    INSERT INTO changes (queue_id, tx, n) SELECT p_queue, xid, count(*) FROM put HAVING count(*) > 0;
     IF q.ordered THEN
         PERFORM refresh_lane(p_queue, l.key, now)
            FROM (SELECT DISTINCT u.key FROM unnest(p_keys, outcomes) AS u (key, outcome)
                   WHERE u.key IS NOT NULL AND u.outcome = 0) AS l;
     END IF;
-    RETURN QUERY
-    SELECT u.outcome, CASE WHEN u.outcome = 1 THEN u.held_id ELSE u.id END,
-           CASE WHEN u.outcome = 1 THEN u.held ELSE u.own END
-      FROM unnest(outcomes, p_ids, held_ids, seqs, held_seqs) WITH ORDINALITY
-           AS u (outcome, id, held_id, own, held, ord)
-     ORDER BY u.ord;
+    IF held_seqs IS NOT NULL THEN
+        SELECT array_agg(CASE WHEN u.outcome = 1 THEN u.held_id ELSE u.id END ORDER BY u.ord),
+               array_agg(CASE WHEN u.outcome = 1 THEN u.held ELSE u.own END ORDER BY u.ord)
+          INTO ids, seqs
+          FROM unnest(outcomes, p_ids, held_ids, seqs, held_seqs) WITH ORDINALITY
+               AS u (outcome, id, held_id, own, held, ord);
+    END IF;
 END $$;

@@ -104,15 +104,19 @@ CREATE FUNCTION try_lane(p_queue bigint, p_lane text) RETURNS boolean LANGUAGE s
     SELECT p_lane IS NULL OR pg_try_advisory_xact_lock(lock_space(), lane_lock(p_queue, p_lane))
 $$;
 
+-- Where what ends now is remembered: three slots of five minutes each.
+CREATE FUNCTION settled_slot(p_now timestamptz) RETURNS smallint LANGUAGE sql STABLE AS
+    $$ SELECT (floor(extract(epoch FROM p_now) / 300)::bigint % 3)::smallint $$;
+
 -- Remembers how deliveries ended.
 CREATE FUNCTION remember(p_fences bigint[], p_outcome smallint, p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO settled (slot, outcome, fence, at)
-    SELECT (floor(extract(epoch FROM p_now) / 300)::bigint % 3)::smallint, p_outcome, u.fence, p_now
+    SELECT settled_slot(p_now), p_outcome, u.fence, p_now
       FROM unnest(p_fences) AS u (fence);
 END $$;
 
--- Hands out up to `p_limit` tasks, with at most `p_per_key` of a lane.
+-- Hands out up to `p_limit` tasks, with at most `p_per_key` of a lane, and none after `p_bytes` of payloads.
 --
 -- p_lows: for each of p_priorities the transaction before which nothing is left of it, but for what
 -- transactions in p_open have made: `horizon` tells them. A claim walks only what became available later,
@@ -122,10 +126,11 @@ END $$;
 -- once more.
 --
 -- The first row is about the call: `until` is the server's time, `seq` 1 if the timers are done up to
--- it, `deliveries` how many tasks became available. The others are tasks, in their order. No row: no such queue.
+-- it, `deliveries` how many tasks became available, `uncounted` how many were held meanwhile and are left: a
+-- receive that came upon them has passed them over. The others are tasks, in their order. No row: no such queue.
 CREATE FUNCTION claim(p_queue bigint, p_session bigint, p_limit integer, p_per_key integer, p_lease bigint,
                       p_priorities smallint[], p_lows text[], p_open text[], p_from timestamptz,
-                      p_attempt bytea)
+                      p_attempt bytea, p_bytes bigint)
 RETURNS TABLE (seq bigint, fence bigint, until timestamptz, lease bigint, deliveries integer, uncounted integer,
                priority smallint, id uuid, kind text, key text, headers text, last_error text, moved text,
                enqueued_at timestamptz, payload bytea)
@@ -136,55 +141,78 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    q queues;
-    due record;
+    q record;
     picks bigint[] := '{}';
+    more bigint[];
+    bytes bigint := 0;
+    size bigint;
     low xid8;
     level smallint;
     span interval;
-    now timestamptz;
+    now timestamptz := clock_timestamp();
+    start timestamptz := coalesce(p_from, '-infinity');
     open_txs xid8[] := p_open::xid8[];
     is_again boolean := false;
 BEGIN
-    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    SELECT k.paused, k.ordered, k.lease,
+           k.retention IS NOT NULL OR EXISTS (
+               SELECT FROM tasks AS e WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now) AS is_due,
+           ARRAY(SELECT p.priority FROM priorities AS p
+                  WHERE p.queue_id = p_queue ORDER BY p.priority DESC) AS levels
+      INTO q FROM queues AS k WHERE k.id = p_queue;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    now := clock_timestamp();
-    SELECT * INTO due FROM advance(p_queue, p_from, false);
-    RETURN QUERY SELECT due.is_done::integer::bigint, NULL::bigint, now, NULL::bigint, due.woken, NULL::integer,
-        NULL::smallint, NULL::uuid, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
-        NULL::timestamptz, NULL::bytea;
+    -- The row about the call.
+    until := now;
+    seq := 1;
+    deliveries := 0;
+    uncounted := 0;
+    IF q.is_due THEN
+        SELECT a.woken, a.is_done::integer INTO deliveries, seq FROM advance(p_queue, p_from, false) AS a;
+    END IF;
     IF p_attempt IS NOT NULL THEN
         picks := given_before(p_queue, p_attempt, p_limit);
         is_again := picks <> '{}';
     END IF;
-    IF q.paused AND NOT is_again THEN
-        RETURN;
-    END IF;
-    FOR level IN SELECT p.priority FROM priorities AS p
-                  WHERE p.queue_id = p_queue AND NOT is_again ORDER BY p.priority DESC
-    LOOP
-        low := coalesce(p_lows[array_position(p_priorities, level)], '0')::xid8;
-        IF open_txs <> '{}' THEN
-            picks := picks || ARRAY(
-                SELECT t.seq FROM tasks AS t
-                 WHERE t.queue_id = p_queue AND t.priority = level AND t.tx = ANY (open_txs) AND t.tx < low
+    IF NOT is_again AND NOT q.paused THEN
+        FOREACH level IN ARRAY q.levels LOOP
+            low := coalesce(p_lows[array_position(p_priorities, level)], '0')::xid8;
+            IF open_txs <> '{}' THEN
+                SELECT array_agg(p.seq), sum(p.size) INTO more, size FROM (
+                    SELECT t.seq, octet_length(t.payload) AS size FROM tasks AS t
+                     WHERE t.queue_id = p_queue AND t.priority = level AND t.tx = ANY (open_txs) AND t.tx < low
+                     ORDER BY t.tx, t.since, t.place
+                     LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED) AS p;
+                IF more IS NOT NULL THEN
+                    picks := picks || more;
+                    bytes := bytes + size;
+                END IF;
+            END IF;
+            SELECT array_agg(p.seq), sum(p.size) INTO more, size FROM (
+                SELECT t.seq, octet_length(t.payload) AS size FROM tasks AS t
+                 WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
                  ORDER BY t.tx, t.since, t.place
-                 LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED);
+                 LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED) AS p;
+            IF more IS NOT NULL THEN
+                picks := picks || more;
+                bytes := bytes + size;
+            END IF;
+            EXIT WHEN cardinality(picks) >= p_limit OR bytes >= p_bytes;
+        END LOOP;
+        IF q.ordered AND p_per_key > 1 AND picks <> '{}' THEN
+            picks := with_followers(p_queue, picks, p_per_key, p_limit);
+            bytes := p_bytes;
         END IF;
-        picks := picks || ARRAY(
-            SELECT t.seq FROM tasks AS t
-             WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
-             ORDER BY t.tx, t.since, t.place
-             LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED);
-        EXIT WHEN cardinality(picks) >= p_limit;
-    END LOOP;
+        IF bytes >= p_bytes AND cardinality(picks) > 1 THEN
+            more := within_bytes(picks, p_bytes);
+            uncounted := cardinality(picks) - cardinality(more);
+            picks := more;
+        END IF;
+    END IF;
+    RETURN NEXT;
     IF picks = '{}' THEN
         RETURN;
-    END IF;
-    IF q.ordered AND p_per_key > 1 AND NOT is_again THEN
-        picks := with_followers(p_queue, picks, p_per_key, p_limit);
     END IF;
     now := clock_timestamp();
     span := coalesce(p_lease * interval '1 microsecond', q.lease);
@@ -206,6 +234,15 @@ BEGIN
             ON CONFLICT (queue_id, name) DO UPDATE
            SET seqs = excluded.seqs, fences = excluded.fences, ends = excluded.ends, until = excluded.until;
     END IF;
+END $$;
+
+-- The first of these tasks: the last of them begins before `p_bytes` of payloads.
+CREATE FUNCTION within_bytes(p_picks bigint[], p_bytes bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT array_agg(s.seq ORDER BY s.ord) FROM (
+        SELECT p.seq, p.ord, sum(octet_length(t.payload)) OVER (ORDER BY p.ord) - octet_length(t.payload) AS before
+          FROM unnest(p_picks) WITH ORDINALITY AS p (seq, ord) JOIN tasks AS t ON t.seq = p.seq) AS s
+     WHERE s.before < p_bytes);
 END $$;
 
 -- The tasks that an earlier receive of this name handed out, if all of them are held as they were then and

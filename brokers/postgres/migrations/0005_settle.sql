@@ -6,12 +6,12 @@
 --
 -- p_verdicts: 0 complete, 1 retry, 2 release, 3 dead letter; p_afters: microseconds; p_texts: the error
 -- or the reason.
--- Returns one row a verdict, in order. outcome: 0 done, 1 settled before, 2 its time ran out, 3 handed out
--- again, 4 no longer there. state: that of the task after it, 4 if it is gone. woken: how many tasks
--- became available, the same in every row.
+-- Returns an entry a verdict, in order. outcomes: 0 done, 1 settled before, 2 its time ran out, 3 handed out
+-- again, 4 no longer there. states: that of the task after it, 4 if it is gone. woken: how many tasks
+-- became available.
 CREATE FUNCTION settle(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_verdicts smallint[],
-                       p_afters bigint[], p_texts text[])
-RETURNS TABLE (outcome smallint, state smallint, woken integer)
+                       p_afters bigint[], p_texts text[],
+                       OUT outcomes smallint[], OUT states smallint[], OUT woken integer)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -22,17 +22,21 @@ DECLARE
     q queues;
     target queues;
     now timestamptz;
-    outcomes smallint[];
-    states smallint[] := array_fill(4::smallint, ARRAY[cardinality(p_seqs)]);
     lanes text[];
+    keys text[];
+    seqs bigint[];
+    finished bigint[] := '{}';
     gone bigint;
-    made integer := 0;
     r record;
 BEGIN
-    PERFORM require_read_committed();
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM refuse_isolation();
+    END IF;
+    states := array_fill(4::smallint, ARRAY[cardinality(p_seqs)]);
+    woken := 0;
     SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT 4::smallint, 4::smallint, 0 FROM unnest(p_seqs);
+        outcomes := states;
         RETURN;
     END IF;
     IF q.dead_queue IS NOT NULL THEN
@@ -41,15 +45,46 @@ BEGIN
     IF q.ordered OR target.ordered THEN
         PERFORM lock_lanes(settle_locks(p_queue, p_seqs));
     END IF;
-    IF cardinality(p_seqs) > 1 THEN
+    IF 0 = ALL (p_verdicts) THEN
+        -- What is nearly always so: every fence is that of its task's newest delivery, and all are completed.
+        -- The rest, if there is any, is looked at below.
+        WITH done AS (
+            DELETE FROM tasks AS t
+             USING (SELECT g.seq, g.fence FROM unnest(p_seqs, p_fences) AS g (seq, fence) ORDER BY g.seq) AS u
+             WHERE t.seq = u.seq AND t.fence = u.fence AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
+         RETURNING t.seq, t.fence, t.lane, t.unique_key),
+        counted AS (
+            INSERT INTO changes (queue_id, tx, n)
+            SELECT p_queue, pg_current_xact_id(), -count(*) FROM done HAVING count(*) > 0),
+        told AS (
+            INSERT INTO settled (slot, outcome, fence, at)
+            SELECT settled_slot(c.now), 1, done.fence, c.now
+              FROM (SELECT clock_timestamp() AS now) AS c, done)
+        SELECT array_agg(done.fence), array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL),
+               array_agg(done.unique_key) FILTER (WHERE done.unique_key IS NOT NULL),
+               array_agg(done.seq) FILTER (WHERE done.unique_key IS NOT NULL)
+          INTO finished, lanes, keys, seqs FROM done;
+        IF keys IS NOT NULL THEN
+            PERFORM free_key(p_queue, u.key, u.seq) FROM unnest(keys, seqs) AS u (key, seq) ORDER BY u.key;
+        END IF;
+    END IF;
+    IF cardinality(finished) = cardinality(p_seqs) THEN
+        outcomes := array_fill(0::smallint, ARRAY[cardinality(p_seqs)]);
+        IF lanes IS NOT NULL THEN
+            SELECT sum(refresh_lane(p_queue, l.lane, clock_timestamp())) INTO woken
+              FROM (SELECT DISTINCT u.lane FROM unnest(lanes) AS u (lane)) AS l;
+        END IF;
+        RETURN;
+    END IF;
+    IF 0 <> ANY (p_verdicts) THEN
+        -- WHY: not above as well, where rows are held already. What was not deleted there is lost for good.
         PERFORM FROM tasks AS t WHERE t.seq = ANY (p_seqs) ORDER BY t.seq FOR UPDATE;
-    ELSE
-        PERFORM FROM tasks AS t WHERE t.seq = p_seqs[1] FOR UPDATE;
     END IF;
     now := clock_timestamp();
     -- outcome 9: the same fence stands earlier in the batch.
     SELECT array_agg(CASE
                WHEN u.nth > 1 THEN 9
+               WHEN u.fence = ANY (finished) THEN 0
                WHEN s.outcome IS NOT NULL THEN s.outcome
                WHEN t.seq IS NULL THEN 4
                WHEN t.fence <> u.fence THEN 3
@@ -70,7 +105,7 @@ BEGIN
         DELETE FROM dedup AS d USING done
          WHERE done.unique_key IS NOT NULL AND d.queue_id = p_queue AND d.key = done.unique_key
            AND d.seq = done.seq AND d.until IS NULL)
-    SELECT count(*), array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL) INTO gone, lanes FROM done;
+    SELECT count(*), lanes || array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL) INTO gone, lanes FROM done;
     FOR r IN SELECT u.ord, u.verdict, u.after, u.text, t.seq, t.lane, t.deliveries - t.uncounted AS attempts
                FROM unnest(p_seqs, outcomes, p_verdicts, p_afters, p_texts) WITH ORDINALITY
                     AS u (seq, outcome, verdict, after, text, ord)
@@ -86,7 +121,7 @@ BEGIN
         ELSE
             states[r.ord] := come_back(q, r.seq, r.after, r.verdict = 2, now);
             gone := gone + (states[r.ord] = 4)::integer;
-            made := made + (states[r.ord] = 0 AND r.lane IS NULL)::integer;
+            woken := woken + (states[r.ord] = 0 AND r.lane IS NULL)::integer;
         END IF;
         IF r.lane IS NOT NULL THEN
             lanes := lanes || r.lane;
@@ -94,20 +129,20 @@ BEGIN
     END LOOP;
     PERFORM count_change(p_queue, -gone);
     PERFORM remember(ARRAY(SELECT u.fence FROM unnest(p_fences, outcomes) AS u (fence, outcome)
-                            WHERE u.outcome = 0), 1::smallint, now);
+                            WHERE u.outcome = 0 AND u.fence <> ALL (coalesce(finished, '{}'))), 1::smallint, now);
     IF lanes IS NOT NULL THEN
-        SELECT made + sum(refresh_lane(p_queue, l.lane, now)) INTO made
+        SELECT woken + sum(refresh_lane(p_queue, l.lane, now)) INTO woken
           FROM (SELECT DISTINCT u.lane FROM unnest(lanes) AS u (lane)) AS l;
     END IF;
-    RETURN QUERY
-    SELECT CASE WHEN u.outcome <> 9 THEN u.outcome
-                WHEN (SELECT f.outcome FROM unnest(p_fences, outcomes) AS f (fence, outcome)
-                       WHERE f.fence = u.fence AND f.outcome <> 9 LIMIT 1) = 0 THEN 1
-                ELSE (SELECT f.outcome FROM unnest(p_fences, outcomes) AS f (fence, outcome)
-                       WHERE f.fence = u.fence AND f.outcome <> 9 LIMIT 1) END::smallint,
-           u.state, made
-      FROM unnest(p_fences, outcomes, states) WITH ORDINALITY AS u (fence, outcome, state, ord)
-     ORDER BY u.ord;
+    IF 9 = ANY (outcomes) THEN
+        SELECT array_agg(CASE WHEN u.outcome <> 9 THEN u.outcome
+                              WHEN (SELECT f.outcome FROM unnest(p_fences, outcomes) AS f (fence, outcome)
+                                     WHERE f.fence = u.fence AND f.outcome <> 9 LIMIT 1) = 0 THEN 1
+                              ELSE (SELECT f.outcome FROM unnest(p_fences, outcomes) AS f (fence, outcome)
+                                     WHERE f.fence = u.fence AND f.outcome <> 9 LIMIT 1) END::smallint ORDER BY u.ord)
+          INTO outcomes
+          FROM unnest(p_fences, outcomes) WITH ORDINALITY AS u (fence, outcome, ord);
+    END IF;
 END $$;
 
 -- The locks of the lanes that settling these tasks may touch, in their queue and in its dead-letter queue.

@@ -100,11 +100,15 @@ pub(crate) enum Answer {
 }
 
 pub(crate) fn answer(rows: &[Row], queue: &Queue, operation: Operation) -> Result<Answer> {
-    let mut outcomes = Vec::with_capacity(rows.len());
-    for row in rows {
-        let outcome: i16 = field(row, 0, operation)?;
-        let id: Uuid = field(row, 1, operation)?;
-        let sequence: i64 = field(row, 2, operation)?;
+    let none = || errors::corrupt(operation, "no answer to an enqueue");
+    let row = rows.first().ok_or_else(none)?;
+    let Some(numbers) = field::<Option<Vec<i16>>>(row, 0, operation)? else {
+        return Ok(Answer::Missing);
+    };
+    let ids: Vec<Uuid> = field(row, 1, operation)?;
+    let sequences: Vec<i64> = field(row, 2, operation)?;
+    let mut outcomes = Vec::with_capacity(numbers.len());
+    for ((outcome, id), sequence) in numbers.into_iter().zip(ids).zip(sequences) {
         let enqueued = |deduplicated| Enqueued {
             id: TaskId::from_bytes(id.into_bytes()),
             sequence: sequence.cast_unsigned(),
@@ -117,7 +121,7 @@ pub(crate) fn answer(rows: &[Row], queue: &Queue, operation: Operation) -> Resul
             _ => return Ok(Answer::Alone),
         });
     }
-    Ok(if outcomes.is_empty() { Answer::Missing } else { Answer::Outcomes(outcomes) })
+    Ok(Answer::Outcomes(outcomes))
 }
 
 /// Why this broker cannot keep a task as it is, if it cannot.

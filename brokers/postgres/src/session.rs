@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use event_listener::Event;
 use tidegate_core::{
     Clock, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, ReceiveOptions,
-    Result, Session, Settled, Timestamp, Verdict,
+    Result, Session, Settled, Timestamp, Verdict, limits,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -21,6 +21,9 @@ use crate::queues::Queue;
 use crate::rows::{self, field};
 use crate::server::Parameter;
 use crate::token::Fenced;
+
+/// What one receive hands out, as the server counts it.
+const RECEIVE_BYTES: i64 = limits::RECEIVE_BYTES_MAX as i64;
 
 /// Least time between two looks at a queue whose timers are due and cannot be done yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -85,7 +88,10 @@ impl PostgresSession {
         }
         let leases: Vec<Lease> =
             tasks.iter().map(|row| rows::lease(row, &queue)).collect::<Result<_>>()?;
+        // Others may have come upon those that were held for a moment and are left.
+        let passed_over: i32 = field(about, 2, RECEIVE)?;
         let left = usize::try_from(woken).unwrap_or(0).saturating_sub(leases.len());
+        let left = left.saturating_add(usize::try_from(passed_over).unwrap_or(0));
         self.postgres.inner.events.tell(&queue, left);
         Ok((queue, leases))
     }
@@ -98,7 +104,7 @@ impl PostgresSession {
         let per_key = i32::try_from(*per_key).unwrap_or(i32::MAX);
         let lease = lease.map(micros);
         let attempt = attempt_id.as_ref().map(|id| id.as_str().as_bytes());
-        let parameters: [Parameter<'_>; 10] = [
+        let parameters: [Parameter<'_>; 11] = [
             (&queue.id, ID),
             (&self.number, Type::INT8),
             (&limit, Type::INT4),
@@ -109,6 +115,7 @@ impl PostgresSession {
             (&reached.open, Type::TEXT_ARRAY),
             (&reached.timers, Type::TIMESTAMPTZ),
             (&attempt, Type::BYTEA),
+            (&RECEIVE_BYTES, Type::INT8),
         ];
         self.call(Operation::Receive, &inner.server.statements.claim, &parameters).await
     }
@@ -247,9 +254,12 @@ impl Verdicts {
 /// The outcomes of a settle, and how many tasks became available.
 pub(crate) fn outcomes(rows: &[Row]) -> Result<(Vec<Settled>, usize)> {
     const SETTLE: Operation = Operation::Settle;
-    let outcome = |row| settled(field(row, 0, SETTLE)?, field(row, 1, SETTLE)?, SETTLE);
-    let woken: i32 = rows.first().map(|row| field(row, 2, SETTLE)).transpose()?.unwrap_or(0);
-    let outcomes = rows.iter().map(outcome).collect::<Result<_>>()?;
+    let row = rows.first().ok_or_else(|| errors::corrupt(SETTLE, "no answer to a settle"))?;
+    let outcomes: Vec<i16> = field(row, 0, SETTLE)?;
+    let states: Vec<i16> = field(row, 1, SETTLE)?;
+    let woken: i32 = field(row, 2, SETTLE)?;
+    let outcome = |(outcome, state)| settled(outcome, state, SETTLE);
+    let outcomes = outcomes.into_iter().zip(states).map(outcome).collect::<Result<_>>()?;
     Ok((outcomes, usize::try_from(woken).unwrap_or(0)))
 }
 

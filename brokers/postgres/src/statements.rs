@@ -46,7 +46,7 @@ impl Statements {
         };
         Self {
             enqueue: in_schema(
-                "SELECT outcome, id, seq \
+                "SELECT outcomes, ids, seqs \
                  FROM {schema}.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             ),
             add_priority: in_schema(include_str!("../sql/add_priority.sql")),
@@ -56,7 +56,7 @@ impl Statements {
                 "SELECT priorities, lows, open FROM {schema}.horizon($1, $2, $3, $4)",
             ),
             settle: in_schema(
-                "SELECT outcome, state, woken FROM {schema}.settle($1, $2, $3, $4, $5, $6)",
+                "SELECT outcomes, states, woken FROM {schema}.settle($1, $2, $3, $4, $5, $6)",
             ),
             lock_step: in_schema("SELECT {schema}.lock_step($1, $2, $3, $4)"),
             extend: in_schema("SELECT outcome FROM {schema}.extend($1, $2, $3, $4)"),

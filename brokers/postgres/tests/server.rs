@@ -7,7 +7,9 @@ mod suite {
     pub(crate) mod callers;
     pub(crate) mod connections;
     pub(crate) mod dead_rows;
+    pub(crate) mod large;
     pub(crate) mod races;
     pub(crate) mod schema;
+    pub(crate) mod settles;
     pub(crate) mod stage;
 }

@@ -239,7 +239,7 @@ async fn a_turnstile_lets_one_sender_through_with_a_share() {
     broker.enqueue(&spec.name, &tasks).await.unwrap();
     let enqueue = |count: usize| {
         format!(
-            "SELECT outcome FROM enqueue((SELECT id FROM queues), 0::smallint,
+            "SELECT unnest(outcomes) FROM enqueue((SELECT id FROM queues), 0::smallint,
                  ARRAY(SELECT gen_random_uuid() FROM generate_series(1, {count})),
                  array_fill('k'::text, ARRAY[{count}]), array_fill('x'::bytea, ARRAY[{count}]),
                  array_fill(NULL::text, ARRAY[{count}]), array_fill(0::bigint, ARRAY[{count}]),

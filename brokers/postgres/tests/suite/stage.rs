@@ -50,6 +50,11 @@ impl TestStage {
         format!("{}?schema={}{options}", self.server.url(), self.schema)
     }
 
+    /// Without a schema, as any other client has it.
+    pub(crate) fn server_url(&self) -> String {
+        self.server.url()
+    }
+
     pub(crate) async fn open(&self, options: &str) -> Postgres {
         Postgres::open(Config::from_url(&self.url(options)).unwrap()).await.unwrap()
     }
