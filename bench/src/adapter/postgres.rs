@@ -19,7 +19,7 @@ use crate::peers;
 const ENQUEUE: &str = "SELECT outcomes, ids, seqs \
     FROM same.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const CLAIM: &str = "SELECT seq, deliveries, uncounted, priority, id, kind, key, headers, last_error, moved, \
-    enqueued_at, payload, fence, until, lease FROM same.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    enqueued_at, payload, fence, until, lease, place FROM same.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const HORIZON: &str = "SELECT priorities, lows, open FROM same.horizon($1, $2, $3, $4)";
 const SETTLE: &str = "SELECT outcomes, states, woken FROM same.settle($1, $2, $3, $4, $5, $6)";
 /// As often as the adapter does.

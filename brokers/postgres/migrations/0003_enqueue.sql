@@ -107,7 +107,8 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
         PERFORM keep_queues(ARRAY[p_queue]);
     END IF;
-    SELECT k.ordered, k.capacity, k.retention IS NOT NULL AS is_aging INTO q FROM queues AS k WHERE k.id = p_queue;
+    SELECT k.ordered, k.capacity, k.retention IS NOT NULL AS is_aging, w.slot
+      INTO q FROM queues AS k, rotation AS w WHERE k.id = p_queue;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -154,21 +155,33 @@ BEGIN
          USING unnest(outcomes, p_unique, seqs) AS u (outcome, key, own)
          WHERE u.outcome = 2 AND d.queue_id = p_queue AND d.key = u.key AND d.seq = u.own;
     END IF;
-    WITH put AS (
+    IF count > 1 THEN
+        WITH put AS (
+            INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
+                               enqueued_at, id, kind, key, lane, unique_key, headers, payload)
+            SELECT q.slot, (u.delay > 0)::integer, u.priority, q.is_aging,
+                   u.own, p_queue, u.own,
+                   CASE WHEN u.delay = 0 AND (NOT q.ordered OR u.key IS NULL) THEN xid END,
+                   now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
+                   u.id, u.kind, u.key, CASE WHEN q.ordered THEN u.key END,
+                   CASE WHEN u.span IS NULL THEN u.name END, u.headers::json, u.payload
+              FROM unnest(outcomes, seqs, p_ids, p_kinds, p_payloads, p_headers, p_delays, p_priorities, p_keys,
+                          p_unique, p_windows)
+                   AS u (outcome, own, id, kind, payload, headers, delay, priority, key, name, span)
+             WHERE u.outcome = 0
+         RETURNING 1)
+        INSERT INTO changes (queue_id, tx, n) SELECT p_queue, xid, count(*) FROM put HAVING count(*) > 0;
+    ELSIF outcomes[1] = 0 THEN
         INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
                            enqueued_at, id, kind, key, lane, unique_key, headers, payload)
-        SELECT (SELECT r.slot FROM rotation AS r), (u.delay > 0)::integer, u.priority, q.is_aging,
-               u.own, p_queue, u.own,
-               CASE WHEN u.delay = 0 AND (NOT q.ordered OR u.key IS NULL) THEN xid END,
-               now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
-               u.id, u.kind, u.key, CASE WHEN q.ordered THEN u.key END,
-               CASE WHEN u.span IS NULL THEN u.name END, u.headers::json, u.payload
-          FROM unnest(outcomes, seqs, p_ids, p_kinds, p_payloads, p_headers, p_delays, p_priorities, p_keys,
-                      p_unique, p_windows)
-               AS u (outcome, own, id, kind, payload, headers, delay, priority, key, name, span)
-         WHERE u.outcome = 0
-     RETURNING 1)
-    INSERT INTO changes (queue_id, tx, n) SELECT p_queue, xid, count(*) FROM put HAVING count(*) > 0;
+        VALUES (q.slot, (p_delays[1] > 0)::integer, p_priorities[1], q.is_aging,
+                seqs[1], p_queue, seqs[1],
+                CASE WHEN p_delays[1] = 0 AND (NOT q.ordered OR p_keys[1] IS NULL) THEN xid END,
+                now, CASE WHEN p_delays[1] > 0 THEN now + p_delays[1] * interval '1 microsecond' END, now, now,
+                p_ids[1], p_kinds[1], p_keys[1], CASE WHEN q.ordered THEN p_keys[1] END,
+                CASE WHEN p_windows[1] IS NULL THEN p_unique[1] END, p_headers[1]::json, p_payloads[1]);
+        INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, xid, 1);
+    END IF;
     IF q.ordered THEN
         PERFORM refresh_lane(p_queue, l.key, now)
            FROM (SELECT DISTINCT u.key FROM unnest(p_keys, outcomes) AS u (key, outcome)

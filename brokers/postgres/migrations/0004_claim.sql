@@ -127,13 +127,14 @@ END $$;
 --
 -- The first row is about the call: `until` is the server's time, `seq` 1 if the timers are done up to
 -- it, `deliveries` how many tasks became available, `uncounted` how many were held meanwhile and are left: a
--- receive that came upon them has passed them over. The others are tasks, in their order. No row: no such queue.
+-- receive that came upon them has passed them over. The others are tasks, in any order; `place` counts them from 1 on.
+-- No row: no such queue.
 CREATE FUNCTION claim(p_queue bigint, p_session bigint, p_limit integer, p_per_key integer, p_lease bigint,
                       p_priorities smallint[], p_lows text[], p_open text[], p_from timestamptz,
                       p_attempt bytea, p_bytes bigint)
 RETURNS TABLE (seq bigint, fence bigint, until timestamptz, lease bigint, deliveries integer, uncounted integer,
                priority smallint, id uuid, kind text, key text, headers text, last_error text, moved text,
-               enqueued_at timestamptz, payload bytea)
+               enqueued_at timestamptz, payload bytea, place integer)
 LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -143,12 +144,16 @@ AS $$
 DECLARE
     q record;
     picks bigint[] := '{}';
+    first_slot smallint := 0;
+    last_slot smallint := 3;
     more bigint[];
     bytes bigint := 0;
     size bigint;
+    one record;
     low xid8;
     level smallint;
     span interval;
+    micros bigint;
     now timestamptz := clock_timestamp();
     start timestamptz := coalesce(p_from, '-infinity');
     open_txs xid8[] := p_open::xid8[];
@@ -189,14 +194,25 @@ BEGIN
                     bytes := bytes + size;
                 END IF;
             END IF;
-            SELECT array_agg(p.seq), sum(p.size) INTO more, size FROM (
-                SELECT t.seq, octet_length(t.payload) AS size FROM tasks AS t
+            IF p_limit > 1 THEN
+                SELECT array_agg(p.seq), sum(p.size) INTO more, size FROM (
+                    SELECT t.seq, octet_length(t.payload) AS size FROM tasks AS t
+                     WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
+                     ORDER BY t.tx, t.since, t.place
+                     LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED) AS p;
+                IF more IS NOT NULL THEN
+                    picks := picks || more;
+                    bytes := bytes + size;
+                END IF;
+            ELSIF picks = '{}' THEN
+                SELECT t.seq, t.slot INTO one FROM tasks AS t
                  WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
-                 ORDER BY t.tx, t.since, t.place
-                 LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED) AS p;
-            IF more IS NOT NULL THEN
-                picks := picks || more;
-                bytes := bytes + size;
+                 ORDER BY t.tx, t.since, t.place LIMIT 1 FOR UPDATE SKIP LOCKED;
+                IF FOUND THEN
+                    picks := ARRAY[one.seq];
+                    first_slot := one.slot;
+                    last_slot := one.slot;
+                END IF;
             END IF;
             EXIT WHEN cardinality(picks) >= p_limit OR bytes >= p_bytes;
         END LOOP;
@@ -216,16 +232,15 @@ BEGIN
     END IF;
     now := clock_timestamp();
     span := coalesce(p_lease * interval '1 microsecond', q.lease);
+    micros := extract(epoch FROM span) * 1000000;
     RETURN QUERY
-    WITH held AS (
-        UPDATE tasks AS t
-           SET state = 2, tx = NULL, settled = false, holder = p_session, until = now + span,
-               fence = CASE WHEN is_again THEN t.fence ELSE nextval('fence_sequence') END,
-               deliveries = t.deliveries + (NOT is_again)::integer
-         WHERE t.seq = ANY (picks)
-     RETURNING t.seq, t.fence, t.until, (extract(epoch FROM span) * 1000000)::bigint, t.deliveries, t.uncounted, t.priority, t.id, t.kind, t.key,
-               t.headers::text, t.last_error, t.moved::text, t.enqueued_at, t.payload)
-    SELECT h.* FROM held AS h ORDER BY array_position(picks, h.seq);
+    UPDATE tasks AS t
+       SET state = 2, tx = NULL, settled = false, holder = p_session, until = now + span,
+           fence = CASE WHEN is_again THEN t.fence ELSE nextval('fence_sequence') END,
+           deliveries = t.deliveries + (NOT is_again)::integer
+     WHERE t.seq = ANY (picks) AND t.slot BETWEEN first_slot AND last_slot
+ RETURNING t.seq, t.fence, t.until, micros, t.deliveries, t.uncounted, t.priority, t.id, t.kind, t.key,
+           t.headers::text, t.last_error, t.moved::text, t.enqueued_at, t.payload, array_position(picks, t.seq);
     IF p_attempt IS NOT NULL THEN
         INSERT INTO attempts AS a (queue_id, name, seqs, fences, ends, until)
         SELECT p_queue, p_attempt, array_agg(t.seq ORDER BY array_position(picks, t.seq)),
@@ -298,14 +313,20 @@ END $$;
 
 -- How long until the next timer of a queue, in microseconds; null if it has none. p_from: as of `advance`.
 CREATE FUNCTION next_due(p_queue bigint, p_from timestamptz) RETURNS bigint
-LANGUAGE sql
+LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan
 AS $$
+DECLARE
+    start timestamptz := coalesce(p_from, '-infinity');
+BEGIN
+    -- WHY: not in SQL, here and below: that is planned anew at every call.
+    RETURN (
     SELECT CASE WHEN min(until) IS NOT NULL
                 THEN greatest(0, ceil(extract(epoch FROM min(until) - clock_timestamp()) * 1000000))::bigint END
-      FROM tasks WHERE queue_id = p_queue AND until > coalesce(p_from, '-infinity')
-$$;
+      FROM tasks WHERE queue_id = p_queue AND until > start);
+END $$;
 
 -- For each priority the transaction before which nothing is available any more, as far as this
 -- snapshot sees it, and the transactions before it that it does not see because they are open.
@@ -314,10 +335,13 @@ $$;
 -- transaction in its `tx`; one that is below `low` and not open has ended, and nothing of it is left.
 CREATE FUNCTION horizon(p_queue bigint, p_priorities smallint[], p_lows text[], p_open text[])
 RETURNS TABLE (priorities smallint[], lows text[], open text[])
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off
+SET plan_cache_mode = force_generic_plan
 AS $$
+BEGIN
+    RETURN QUERY
     SELECT array_agg(f.priority), array_agg(f.low::text),
            ARRAY(SELECT x::text FROM pg_snapshot_xip(pg_current_snapshot()) AS x)
       FROM (SELECT l.priority, least(
@@ -331,5 +355,5 @@ AS $$
                 pg_snapshot_xmax(pg_current_snapshot())) AS low
               FROM (SELECT p.priority,
                            coalesce(p_lows[array_position(p_priorities, p.priority)], '0')::xid8 AS low
-                      FROM priorities AS p WHERE p.queue_id = p_queue) AS l) AS f
-$$;
+                      FROM priorities AS p WHERE p.queue_id = p_queue) AS l) AS f;
+END $$;

@@ -19,13 +19,14 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
+    about record;
     q queues;
-    target queues;
+    is_complete constant boolean := 0 = ALL (p_verdicts);
     now timestamptz;
     lanes text[];
     keys text[];
     seqs bigint[];
-    finished bigint[] := '{}';
+    finished bigint[];
     gone bigint;
     r record;
 BEGIN
@@ -34,38 +35,58 @@ BEGIN
     END IF;
     states := array_fill(4::smallint, ARRAY[cardinality(p_seqs)]);
     woken := 0;
-    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    -- What was sent in this turn lies in its slot, but for a few.
+    SELECT k.ordered, k.dead_queue,
+           CASE WHEN p_seqs[1] >= w.first_seq THEN w.slot ELSE 0 END AS first_slot,
+           CASE WHEN p_seqs[1] >= w.first_seq THEN w.slot ELSE 3 END AS last_slot
+      INTO about FROM queues AS k, rotation AS w WHERE k.id = p_queue;
     IF NOT FOUND THEN
         outcomes := states;
         RETURN;
     END IF;
-    IF q.dead_queue IS NOT NULL THEN
-        SELECT * INTO target FROM queues AS k WHERE k.name = q.dead_queue;
-    END IF;
-    IF q.ordered OR target.ordered THEN
+    IF about.ordered OR (about.dead_queue IS NOT NULL AND NOT is_complete) THEN
         PERFORM lock_lanes(settle_locks(p_queue, p_seqs));
     END IF;
-    IF 0 = ALL (p_verdicts) THEN
+    IF is_complete THEN
         -- What is nearly always so: every fence is that of its task's newest delivery, and all are completed.
         -- The rest, if there is any, is looked at below.
-        WITH done AS (
+        IF cardinality(p_seqs) = 1 THEN
             DELETE FROM tasks AS t
-             USING (SELECT g.seq, g.fence FROM unnest(p_seqs, p_fences) AS g (seq, fence) ORDER BY g.seq) AS u
-             WHERE t.seq = u.seq AND t.fence = u.fence AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
-         RETURNING t.seq, t.fence, t.lane, t.unique_key),
-        counted AS (
-            INSERT INTO changes (queue_id, tx, n)
-            SELECT p_queue, pg_current_xact_id(), -count(*) FROM done HAVING count(*) > 0),
-        told AS (
-            INSERT INTO settled (slot, outcome, fence, at)
-            SELECT settled_slot(c.now), 1, done.fence, c.now
-              FROM (SELECT clock_timestamp() AS now) AS c, done)
-        SELECT array_agg(done.fence), array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL),
-               array_agg(done.unique_key) FILTER (WHERE done.unique_key IS NOT NULL),
-               array_agg(done.seq) FILTER (WHERE done.unique_key IS NOT NULL)
-          INTO finished, lanes, keys, seqs FROM done;
-        IF keys IS NOT NULL THEN
-            PERFORM free_key(p_queue, u.key, u.seq) FROM unnest(keys, seqs) AS u (key, seq) ORDER BY u.key;
+             WHERE t.seq = p_seqs[1] AND t.fence = p_fences[1] AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
+               AND t.slot BETWEEN about.first_slot AND about.last_slot
+         RETURNING t.lane, t.unique_key INTO r;
+            IF FOUND THEN
+                finished := p_fences;
+                now := clock_timestamp();
+                INSERT INTO settled (slot, outcome, fence, at)
+                VALUES (settled_slot(now), 1, p_fences[1], now);
+                INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), -1);
+                IF r.lane IS NOT NULL THEN
+                    lanes := ARRAY[r.lane];
+                END IF;
+                IF r.unique_key IS NOT NULL THEN
+                    PERFORM free_key(p_queue, r.unique_key, p_seqs[1]);
+                END IF;
+            END IF;
+        ELSE
+            WITH done AS (
+                DELETE FROM tasks AS t
+                 USING (SELECT g.seq, g.fence FROM unnest(p_seqs, p_fences) AS g (seq, fence) ORDER BY g.seq) AS u
+                 WHERE t.seq = u.seq AND t.fence = u.fence AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
+             RETURNING t.seq, t.fence, t.lane, t.unique_key),
+            counted AS (
+                INSERT INTO changes (queue_id, tx, n)
+                SELECT p_queue, pg_current_xact_id(), -count(*) FROM done HAVING count(*) > 0),
+            told AS (
+                INSERT INTO settled (slot, outcome, fence, at)
+                SELECT settled_slot(c.now), 1, done.fence, c.now FROM (SELECT clock_timestamp() AS now) AS c, done)
+            SELECT array_agg(done.fence), array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL),
+                   array_agg(done.unique_key) FILTER (WHERE done.unique_key IS NOT NULL),
+                   array_agg(done.seq) FILTER (WHERE done.unique_key IS NOT NULL)
+              INTO finished, lanes, keys, seqs FROM done;
+            IF keys IS NOT NULL THEN
+                PERFORM free_key(p_queue, u.key, u.seq) FROM unnest(keys, seqs) AS u (key, seq) ORDER BY u.key;
+            END IF;
         END IF;
     END IF;
     IF cardinality(finished) = cardinality(p_seqs) THEN
@@ -76,8 +97,10 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    IF 0 <> ANY (p_verdicts) THEN
-        -- WHY: not above as well, where rows are held already. What was not deleted there is lost for good.
+    SELECT * INTO q FROM queues AS k WHERE k.id = p_queue;
+    IF finished IS NULL THEN
+        -- WHY: only then. Where some were deleted rows are held already, and what is left of such a batch was
+        -- not there to be deleted and never will be.
         PERFORM FROM tasks AS t WHERE t.seq = ANY (p_seqs) ORDER BY t.seq FOR UPDATE;
     END IF;
     now := clock_timestamp();

@@ -37,6 +37,11 @@ pub(crate) fn lease(row: &Row, queue: &Queue) -> Result<Lease> {
     })
 }
 
+/// Where a task that was handed out stands among those of its call.
+pub(crate) fn place(row: &Row) -> i32 {
+    row.try_get(15).unwrap_or(i32::MAX)
+}
+
 /// A task as it lies in its queue: the columns of `sql/view.sql`.
 pub(crate) fn view(row: &Row) -> Result<TaskView> {
     const INSPECT: Operation = Operation::Inspect;

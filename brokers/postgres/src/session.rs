@@ -77,7 +77,7 @@ impl PostgresSession {
             queue = self.postgres.current_queue(&self.name, RECEIVE).await?;
             rows = self.claim_from(&queue, options).await?;
         }
-        let Some((about, tasks)) = rows.split_first() else {
+        let Some((about, tasks)) = rows.split_first_mut() else {
             return Err(errors::missing(&self.name, RECEIVE));
         };
         let woken: i32 = field(about, 1, RECEIVE)?;
@@ -86,6 +86,7 @@ impl PostgresSession {
         if timers_are_done == 1 {
             queue.timers_done(time);
         }
+        tasks.sort_by_key(rows::place);
         let leases: Vec<Lease> =
             tasks.iter().map(|row| rows::lease(row, &queue)).collect::<Result<_>>()?;
         // Others may have come upon those that were held for a moment and are left.

@@ -6,9 +6,10 @@ use tidegate_core::{
 
 use super::stage::{queue, spec, stage};
 
+const DONE: Settled = Settled::Done { state: State::Done };
+
 #[tokio::test]
 async fn a_batch_of_completions_tells_each_of_its_tokens_apart() {
-    const DONE: Settled = Settled::Done { state: State::Done };
     let Some(stage) = stage() else { return };
     let broker = stage.open("").await.broker();
     broker.declare(&spec("mail")).await.unwrap();
@@ -45,4 +46,20 @@ async fn a_batch_of_completions_tells_each_of_its_tokens_apart() {
     let live: i64 = client.query_one("SELECT live(id) FROM queues", &[]).await.unwrap().get(0);
     let keys = client.query("SELECT FROM dedup", &[]).await.unwrap().len();
     assert_eq!((live, keys), (1, 1));
+}
+
+/// Where a task lies is guessed at first.
+#[tokio::test]
+async fn a_task_that_lies_elsewhere_is_completed_as_well() {
+    let Some(stage) = stage() else { return };
+    let broker = stage.open("").await.broker();
+    broker.declare(&spec("mail")).await.unwrap();
+    broker.enqueue_one(&queue("mail"), NewTask::new("k", "x")).await.unwrap();
+    let rx = broker.open(&queue("mail"), &SessionOptions::default()).await.unwrap();
+    let lease = rx.receive(&ReceiveOptions::up_to(1)).await.unwrap().remove(0);
+    let client = stage.client().await;
+    client.batch_execute("UPDATE tasks SET slot = 3").await.unwrap();
+    let outcomes = [rx.complete(&lease).await.unwrap(), rx.complete(&lease).await.unwrap()];
+    assert_eq!(outcomes, [DONE, Settled::AlreadyDone]);
+    assert_eq!(client.query("SELECT FROM tasks", &[]).await.unwrap().len(), 0);
 }
