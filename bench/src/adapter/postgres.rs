@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use deadpool_postgres::Pool;
 use tidegate::{TaskId, limits};
 use tidegate_conformance::services::postgres::PrivatePostgres;
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -98,7 +99,17 @@ struct SameCallsClient {
     held: Vec<(i64, i64)>,
 }
 
+type Parameter<'p> = (&'p (dyn ToSql + Sync), Type);
+
 impl SameCallsClient {
+    async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
+        let connection = self.pool.get().await?;
+        let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+        let statement = connection.prepare_typed_cached(statement, &types).await?;
+        let values: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
+        Ok(connection.query(&statement, &values).await?)
+    }
+
     fn reached(&self) -> Reached {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -113,13 +124,13 @@ impl SameCallsClient {
             reached.asked_at = Instant::now();
             reached.clone()
         };
-        let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+        let parameters: [Parameter<'_>; 4] = [
             (&self.queue, Type::INT8),
             (&reached.priorities, Type::INT2_ARRAY),
             (&reached.lows, Type::TEXT_ARRAY),
             (&reached.open, Type::TEXT_ARRAY),
         ];
-        let rows = self.pool.get().await?.query_typed(HORIZON, &parameters).await?;
+        let rows = self.query(HORIZON, &parameters).await?;
         let row = rows.first().ok_or("no horizon")?;
         let (priorities, lows, open) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +147,7 @@ impl Client for SameCallsClient {
         let (kinds, none) = (vec!["bench"; ids.len()], vec![None::<&str>; ids.len()]);
         let (delays, priorities) = (vec![0_i64; ids.len()], vec![0_i16; ids.len()]);
         let windows = vec![None::<i64>; ids.len()];
-        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+        let parameters: [Parameter<'_>; 11] = [
             (&self.queue, Type::INT8),
             (&0_i16, Type::INT2),
             (&ids, Type::UUID_ARRAY),
@@ -149,7 +160,7 @@ impl Client for SameCallsClient {
             (&none, Type::TEXT_ARRAY),
             (&windows, Type::INT8_ARRAY),
         ];
-        let rows = self.pool.get().await?.query_typed(ENQUEUE, &parameters).await?;
+        let rows = self.query(ENQUEUE, &parameters).await?;
         let row = rows.first().ok_or("no answer to a send")?;
         if row.try_get::<_, Vec<i16>>(0)? == vec![0; payloads.len()] {
             Ok(())
@@ -162,7 +173,7 @@ impl Client for SameCallsClient {
         let reached = self.reached();
         let (most, none) = (most as i32, None::<i64>);
         let (attempt, bytes) = (None::<&[u8]>, limits::RECEIVE_BYTES_MAX as i64);
-        let parameters: [(&(dyn ToSql + Sync), Type); 11] = [
+        let parameters: [Parameter<'_>; 11] = [
             (&self.queue, Type::INT8),
             (&1_i64, Type::INT8),
             (&most, Type::INT4),
@@ -175,7 +186,7 @@ impl Client for SameCallsClient {
             (&attempt, Type::BYTEA),
             (&bytes, Type::INT8),
         ];
-        let rows = self.pool.get().await?.query_typed(CLAIM, &parameters).await?;
+        let rows = self.query(CLAIM, &parameters).await?;
         let (about, tasks) = rows.split_first().ok_or("there is no such queue")?;
         if about.try_get::<_, i64>(0)? == 1 {
             let time: SystemTime = about.try_get(13)?;
@@ -197,7 +208,7 @@ impl Client for SameCallsClient {
         let (sequences, fences): (Vec<i64>, Vec<i64>) = self.held.drain(..).unzip();
         let (verdicts, afters) = (vec![0_i16; fences.len()], vec![0_i64; fences.len()]);
         let texts = vec![None::<&str>; fences.len()];
-        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+        let parameters: [Parameter<'_>; 6] = [
             (&self.queue, Type::INT8),
             (&sequences, Type::INT8_ARRAY),
             (&fences, Type::INT8_ARRAY),
@@ -205,7 +216,7 @@ impl Client for SameCallsClient {
             (&afters, Type::INT8_ARRAY),
             (&texts, Type::TEXT_ARRAY),
         ];
-        let rows = self.pool.get().await?.query_typed(SETTLE, &parameters).await?;
+        let rows = self.query(SETTLE, &parameters).await?;
         let row = rows.first().ok_or("no answer to a completion")?;
         if row.try_get::<_, Vec<i16>>(0)? == vec![0; fences.len()] {
             Ok(())

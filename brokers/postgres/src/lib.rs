@@ -11,6 +11,7 @@ mod admin;
 mod batch;
 mod clock;
 mod config;
+mod direct;
 mod driver;
 mod errors;
 mod events;

@@ -1,8 +1,11 @@
 //! The server: connections to it, and calls over them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+};
 use tidegate_core::{Operation, Result};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -10,18 +13,21 @@ use tokio_postgres::{NoTls, Row};
 
 use crate::clock::ServerClock;
 use crate::config::{Config, SslMode};
+use crate::direct::is_direct;
 use crate::errors;
 use crate::statements::Statements;
 use crate::tls;
 
-/// A parameter and its type. Given with every call, so that nothing is prepared: a statement needs no
-/// session of its own, and goes through a pooler.
+/// A parameter and its type. Given with every call, so that nothing need be prepared: such a statement needs
+/// no session of its own, and goes through a pooler.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// What the server says of a row that was moved to another slot meanwhile.
 const MOVED: SqlState = SqlState::T_R_SERIALIZATION_FAILURE;
 /// How often a call may meet that. Rows are moved once in seconds.
 const MOVED_MAX: u32 = 3;
+/// What the server says of a statement that was prepared before a newer program changed the schema.
+const CHANGED: SqlState = SqlState::FEATURE_NOT_SUPPORTED;
 
 /// The server at one URL.
 pub(crate) struct Server {
@@ -29,6 +35,8 @@ pub(crate) struct Server {
     pub(crate) statements: Statements,
     pub(crate) clock: ServerClock,
     pool: Pool,
+    /// False once a connection turned out to go through a pooler.
+    prepares: Arc<AtomicBool>,
     is_closed: AtomicBool,
 }
 
@@ -43,6 +51,18 @@ impl Server {
         let builder = Pool::builder(manager).max_size(config.connections);
         let builder =
             builder.timeouts(Timeouts { wait: timeout, create: timeout, recycle: timeout });
+        let prepares = Arc::new(AtomicBool::new(true));
+        let keep = prepares.clone();
+        // INVARIANT: before the connection is used for anything else.
+        let builder = builder.post_create(Hook::async_fn(move |client, _| {
+            let keep = keep.clone();
+            Box::pin(async move {
+                if !is_direct(client).await {
+                    keep.store(false, Ordering::Release);
+                }
+                Ok(())
+            })
+        }));
         let pool = builder.runtime(Runtime::Tokio1).build();
         let pool = pool.map_err(|error| {
             let why = format!("no connections can be kept: {error}");
@@ -50,7 +70,7 @@ impl Server {
         })?;
         let statements = Statements::new(&config.schema);
         let (clock, is_closed) = (ServerClock::new(), AtomicBool::new(false));
-        Ok(Self { config, statements, clock, pool, is_closed })
+        Ok(Self { config, statements, clock, pool, prepares, is_closed })
     }
 
     /// A connection of the pool.
@@ -68,12 +88,19 @@ impl Server {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let connection = self.connection(operation).await?;
+        let mut prepares = self.prepares.load(Ordering::Acquire);
         let mut left = MOVED_MAX;
         loop {
-            match connection.query_typed(statement, parameters).await {
+            let answer = if prepares {
+                prepared(&connection, statement, parameters).await
+            } else {
+                connection.query_typed(statement, parameters).await
+            };
+            match answer {
                 Ok(rows) => return Ok(rows),
                 // WHY: the upkeep has moved a row on its way to it. The server has undone all of the call.
                 Err(error) if error.code() == Some(&MOVED) && left > 0 => left -= 1,
+                Err(error) if error.code() == Some(&CHANGED) && prepares => prepares = false,
                 Err(error) => return Err(self.failed(operation, error)),
             }
         }
@@ -118,6 +145,19 @@ impl Server {
         self.is_closed.store(true, Ordering::Release);
         self.pool.close();
     }
+}
+
+/// Calls a statement that is prepared at its first call on a connection: the server then reads and plans it
+/// once, not at every call.
+async fn prepared(
+    connection: &Object,
+    statement: &str,
+    parameters: &[Parameter<'_>],
+) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
+    let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
+    let statement = connection.prepare_typed_cached(statement, &types).await?;
+    let values: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
+    connection.query(&statement, &values).await
 }
 
 /// How the client connects.

@@ -8,6 +8,7 @@ mod suite {
     pub(crate) mod connections;
     pub(crate) mod dead_rows;
     pub(crate) mod large;
+    pub(crate) mod pooled;
     pub(crate) mod races;
     pub(crate) mod schema;
     pub(crate) mod settles;

@@ -57,6 +57,14 @@ async fn a_server_of_a_known_authority_is_spoken_to_and_another_refused_by_name(
                   WHERE application_name = 'tidegate tidegate' AND NOT ssl";
     assert_eq!(client.query_one(plain, &[]).await.unwrap().get::<_, i64>(0), 0);
 
+    // The statements of a connection with TLS are prepared as well.
+    let count = "CREATE OR REPLACE FUNCTION tidegate.stats(p_queue bigint)
+        RETURNS TABLE (ready bigint, scheduled bigint, leased bigint, dead bigint, oldest bigint, paused boolean)
+        LANGUAGE sql AS $$ SELECT count(*), 0::bigint, 0::bigint, 0::bigint, NULL::bigint, false
+                             FROM pg_prepared_statements $$";
+    client.batch_execute(count).await.unwrap();
+    assert!(broker.inspect().unwrap().stats(&mail).await.unwrap().ready > 0);
+
     for mode in ["verify-full", "require"] {
         let refused = tidegate_postgres::connect(&url(mode, &stranger)).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");

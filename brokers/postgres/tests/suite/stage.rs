@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use tidegate_conformance::services::pgbouncer::PrivatePgBouncer;
 use tidegate_conformance::services::postgres::PrivatePostgres;
 use tidegate_core::{QueueName, QueueSpec};
 use tidegate_postgres::tokio_postgres::{Client, NoTls};
@@ -53,6 +54,15 @@ impl TestStage {
     /// Without a schema, as any other client has it.
     pub(crate) fn server_url(&self) -> String {
         self.server.url()
+    }
+
+    /// A pooler in front of the server, or `None`, with a word about it, where there is no PgBouncer.
+    pub(crate) async fn pooler(&self) -> Option<PrivatePgBouncer> {
+        let pooler = PrivatePgBouncer::start(&self.server).await.unwrap();
+        if pooler.is_none() {
+            eprintln!("not configured: there is no PgBouncer");
+        }
+        pooler
     }
 
     pub(crate) async fn open(&self, options: &str) -> Postgres {
