@@ -24,8 +24,8 @@ pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// What the server says of a row that was moved to another slot meanwhile.
 const MOVED: SqlState = SqlState::T_R_SERIALIZATION_FAILURE;
-/// How often a call may meet that. Rows are moved once in seconds.
-const MOVED_MAX: u32 = 3;
+/// How often a call may meet that, or what follows. Rows are moved once in seconds.
+const AGAIN_MAX: u32 = 3;
 /// What the server says of a statement that was prepared before a newer program changed the schema.
 const CHANGED: SqlState = SqlState::FEATURE_NOT_SUPPORTED;
 
@@ -88,8 +88,8 @@ impl Server {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let connection = self.connection(operation).await?;
-        let mut prepares = self.prepares.load(Ordering::Acquire);
-        let mut left = MOVED_MAX;
+        let prepares = self.prepares.load(Ordering::Acquire);
+        let mut left = AGAIN_MAX;
         loop {
             let answer = if prepares {
                 prepared(&connection, statement, parameters).await
@@ -100,7 +100,10 @@ impl Server {
                 Ok(rows) => return Ok(rows),
                 // WHY: the upkeep has moved a row on its way to it. The server has undone all of the call.
                 Err(error) if error.code() == Some(&MOVED) && left > 0 => left -= 1,
-                Err(error) if error.code() == Some(&CHANGED) && prepares => prepares = false,
+                Err(error) if error.code() == Some(&CHANGED) && prepares && left > 0 => {
+                    left -= 1;
+                    connection.statement_cache.remove(statement, &types(parameters));
+                }
                 Err(error) => return Err(self.failed(operation, error)),
             }
         }
@@ -154,10 +157,13 @@ async fn prepared(
     statement: &str,
     parameters: &[Parameter<'_>],
 ) -> std::result::Result<Vec<Row>, tokio_postgres::Error> {
-    let types: Vec<Type> = parameters.iter().map(|(_, kind)| kind.clone()).collect();
-    let statement = connection.prepare_typed_cached(statement, &types).await?;
+    let statement = connection.prepare_typed_cached(statement, &types(parameters)).await?;
     let values: Vec<&(dyn ToSql + Sync)> = parameters.iter().map(|(value, _)| *value).collect();
     connection.query(&statement, &values).await
+}
+
+fn types(parameters: &[Parameter<'_>]) -> Vec<Type> {
+    parameters.iter().map(|(_, kind)| kind.clone()).collect()
 }
 
 /// How the client connects.
