@@ -1,11 +1,15 @@
 //! The protocol's limits, from its reference, "Amazon SQS quotas" and the actions' pages.
 
+use std::time::Duration;
+
 /// Longest message: body and attributes together.
 pub const MESSAGE_BYTES_MAX: usize = 1_048_576;
 /// Bytes of answers that may be made or wait to be taken: of small ones, and of larger ones, each.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 32 << 20;
 /// What counts as a small one, with all that making it takes.
 pub(crate) const SMALL_ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How long an answer waits for room, which is as long as a receive may wait for messages.
+pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(WAIT_SECONDS_MAX as u64);
 /// Most entries of a batch.
 pub(crate) const BATCH_MAX: usize = 10;
 /// Longest id of an entry, label of a permission.

@@ -1,7 +1,7 @@
 //! Room for answers: how many bytes of them may be made or wait to be taken at the same time.
 //!
 //! An answer keeps its room until its last byte has gone to the system, however slowly its client reads.
-//! Who finds no room waits, before anything is received for them.
+//! Who finds no room waits for a while, before anything is received for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tidegate_core::Lease;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
-use super::limits::{ANSWERS_BYTES_MAX, MESSAGE_BYTES_MAX, SMALL_ANSWER_BYTES_MAX};
+use super::limits::{ANSWERS_BYTES_MAX, ANSWERS_WITHIN, MESSAGE_BYTES_MAX, SMALL_ANSWER_BYTES_MAX};
 
 /// What a byte of a message takes until it is answered: itself, and its answer while that grows.
 const TIMES: usize = 3;
@@ -39,10 +40,11 @@ impl Room {
         Self { small: room(), large: room() }
     }
 
-    /// Waits for room.
+    /// Waits for room; none if there is none in time.
     pub(crate) async fn take(&self, bytes: usize) -> Option<Taken> {
         let (room, bytes) = self.of(bytes);
-        room.clone().acquire_many_owned(bytes).await.ok().map(|permit| Taken { permit })
+        let permit = timeout(ANSWERS_WITHIN, room.clone().acquire_many_owned(bytes)).await;
+        permit.ok()?.ok().map(|permit| Taken { permit })
     }
 
     /// As much room as these bytes need, if there is some now or it was taken already.
@@ -62,27 +64,27 @@ impl Room {
         (room, bytes.min(ANSWERS_BYTES_MAX) as u32)
     }
 
-    /// An answer that keeps its room until nobody has it any more.
-    pub(crate) async fn keep(&self, answer: Bytes, taken: Option<Taken>) -> Bytes {
+    /// An answer that keeps its room until nobody has it any more; none if there is no room for it in time.
+    pub(crate) async fn keep(&self, answer: Bytes, taken: Option<Taken>) -> Option<Bytes> {
         let bytes = answer.len();
         if bytes <= FREE_BYTES_MAX {
-            return answer;
+            return Some(answer);
         }
         let taken = match taken {
             Some(mut taken) => {
                 let more = taken.permit.num_permits().saturating_sub(bytes);
                 drop(taken.permit.split(more));
-                Some(taken)
+                taken
             }
-            None => self.take(bytes).await,
+            None => self.take(bytes).await?,
         };
-        Bytes::from_owner(Kept { answer, _taken: taken })
+        Some(Bytes::from_owner(Kept { answer, _taken: taken }))
     }
 }
 
 struct Kept {
     answer: Bytes,
-    _taken: Option<Taken>,
+    _taken: Taken,
 }
 
 impl AsRef<[u8]> for Kept {
@@ -132,7 +134,7 @@ mod tests {
         let taken = room.take(ANSWERS_BYTES_MAX * 2).await;
         assert!(room.try_take(SMALL_ANSWER_BYTES_MAX + 1).is_none(), "all of it is taken");
         assert!(room.try_take(SMALL_ANSWER_BYTES_MAX).is_some(), "little has room of its own");
-        let answer = room.keep(Bytes::from(vec![b'x'; 1 << 20]), taken).await;
+        let answer = room.keep(Bytes::from(vec![b'x'; 1 << 20]), taken).await.unwrap();
         let rest = ANSWERS_BYTES_MAX - (1 << 20);
         drop(room.try_take(rest).unwrap());
         assert!(room.try_take(rest + 1).is_none());
@@ -141,6 +143,18 @@ mod tests {
         assert!(room.try_take(rest + 1).is_none(), "a part of it is there");
         drop(part);
         assert!(room.try_take(ANSWERS_BYTES_MAX).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_no_room_waits_for_a_while() {
+        let room = Room::new();
+        let taken = room.take(ANSWERS_BYTES_MAX).await;
+        let begun = tokio::time::Instant::now();
+        assert!(room.take(ANSWERS_BYTES_MAX).await.is_none());
+        assert!(room.keep(Bytes::from(vec![b'x'; 1 << 20]), None).await.is_none());
+        assert_eq!(begun.elapsed(), 2 * ANSWERS_WITHIN);
+        let (waited, ()) = tokio::join!(room.take(ANSWERS_BYTES_MAX), async { drop(taken) });
+        assert!(waited.is_some());
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::request::Parts;
+use http::{HeaderValue, StatusCode};
 use tidegate_core::capabilities::{Capabilities, DeliveryCount, Fencing, LeaseSupport};
 use tidegate_core::{Broker, Error, ErrorKind, Operation, QueueName, Timestamp};
 use tokio::sync::watch;
@@ -139,8 +141,16 @@ impl Service {
     /// what a receive has taken in nobody's hands until its lease ends.
     pub async fn answer(&self, parts: Parts, body: Bytes, scheme: &str) -> http::Response<Bytes> {
         let (response, taken) = self.made(parts, body, scheme).await;
-        let (parts, body) = response.into_parts();
-        http::Response::from_parts(parts, self.room().keep(body, taken).await)
+        let (mut parts, body) = response.into_parts();
+        let body = self.room().keep(body, taken).await;
+        if body.is_none() {
+            parts.status = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        if parts.status == StatusCode::SERVICE_UNAVAILABLE {
+            // WHY: whoever asks again may come to another server, and who takes no answers comes to an end.
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        http::Response::from_parts(parts, body.unwrap_or_default())
     }
 
     /// The answer, and the room it was made in.

@@ -93,7 +93,8 @@ async fn within_room(
     loop {
         let mut taken = None;
         if wait.is_zero() && !is_once {
-            taken = room.take(longest.bytes_of(options.limit)).await;
+            let most = longest.bytes_of(options.limit);
+            taken = Some(room.take(most).await.ok_or_else(no_room)?);
         }
         let leases = hand_out(service, queue, &options.clone().waiting(wait)).await?;
         longest.see(&leases);
@@ -107,7 +108,8 @@ async fn within_room(
         }
         let bytes = room::bytes_of(&leases);
         if is_once {
-            return Ok((leases, Box::pin(room.take(bytes)).await));
+            let taken = Box::pin(room.take(bytes)).await.ok_or_else(no_room)?;
+            return Ok((leases, Some(taken)));
         }
         match room.enough(taken, bytes) {
             Some(taken) => return Ok((leases, Some(taken))),
@@ -115,6 +117,12 @@ async fn within_room(
         }
         wait = Duration::ZERO;
     }
+}
+
+/// WHY: a client that asks again under the same attempt's id gets what was received for it.
+fn no_room() -> Failure {
+    let why = "Answers that their clients do not take leave no room for this one; try again.";
+    Code::ServiceUnavailable.because(why)
 }
 
 async fn give_back(queue: &Queue, leases: Vec<Lease>) -> Result<(), Failure> {
