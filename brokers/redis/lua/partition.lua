@@ -6,6 +6,7 @@
 --   m     hash    id, spec, capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, dlq, paused;
 --                 number (last one given), fence (last one given), live (ready + scheduled + leased), moves (tasks in
 --                 j), due (nothing in l, d, x, r and ue is due before it), over and over_since (the part that o is at),
+--                 largest (bytes that no task in the streams of the priorities exceeds),
 --                 at:sL (the last entry of sL that was handed out), levels (whether there are any above 0)
 --   sL    stream  tasks of priority L that were ready when they were sent, read through the group `tidegate`
 --   h     stream  all other tasks: those with a delay, with an ordering key, and those that were moved here
@@ -57,7 +58,7 @@ local meta
 local function open()
   local fields = redis.call('HMGET', KEYS[1], 'id', 'capacity', 'lease_us', 'attempts', 'ordered', 'retention_us',
     'dead_retention_us', 'dlq', 'paused', 'live', 'name', 'number', 'fence', 'due', 'over', 'over_since', 'moves',
-    'levels')
+    'levels', 'largest')
   if not fields[1] then return false end
   meta = {
     id = fields[1], capacity = tonumber(fields[2]), lease_us = tonumber(fields[3]), attempts = tonumber(fields[4]),
@@ -65,7 +66,7 @@ local function open()
     dlq = fields[8], paused = fields[9] == '1', live = tonumber(fields[10]), name = fields[11],
     number = tonumber(fields[12]), fence = tonumber(fields[13]), due = tonumber(fields[14] or '0'),
     over = tonumber(fields[15] or '0'), over_since = tonumber(fields[16] or '0'), moves = tonumber(fields[17] or '0'),
-    levels = fields[18],
+    levels = fields[18], largest = tonumber(fields[19] or '0'),
   }
   return true
 end
@@ -396,6 +397,13 @@ local function told(answer)
   return { meta and meta.moves or 0, answer }
 end
 
+-- Names and values together.
+local function bytes_of(fields, first, last)
+  local bytes = 0
+  for i = first, last do bytes = bytes + #fields[i] end
+  return bytes
+end
+
 -- Sends a task in, whose fields and values are the arguments from `first` to `last`. Admission was decided.
 local function enter(priority, delay_us, key, dedup, window_us, id, first, last)
   local number = next_of('number')
@@ -404,6 +412,10 @@ local function enter(priority, delay_us, key, dedup, window_us, id, first, last)
   local stream = 'h'
   if not ordered and delay_us == 0 then stream = stream_of(priority) end
   redis.call('XADD', base .. stream, text(number), unpack(ARGV, first, last))
+  if stream ~= 'h' then
+    local bytes = bytes_of(ARGV, first, last)
+    if bytes > meta.largest or meta.live == 0 then set('largest', bytes) end
+  end
   if stream == 'h' or (dedup ~= '' and window_us == 0) then
     record = fresh(number, stream, priority)
     if ordered then record.k = key end

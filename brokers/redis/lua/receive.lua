@@ -2,10 +2,10 @@
 --
 -- ARGV  most tasks, lease_us or -1 for the queue's, most tasks of one key, the consumer's name, the receive's own name
 --       or nothing, and with a name whether what an earlier one of it was handed is wanted: 'again' or nothing, 'new'
---       tasks only, or 'either'
+--       tasks only, or 'either'; bytes of tasks after which no more are handed out, above zero
 -- Returns the leases, each {number, fence, priority, deliveries, attempts, record of a move or false, last error or
 -- false, fields, when it was first sent}; the length of the leases; where nothing was handed out how long until
--- something may be due, in microseconds, else -1; the queue's id; the time.
+-- something may be due, in microseconds, else -1; the queue's id; the time; the bytes of the tasks.
 
 if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()
@@ -13,6 +13,7 @@ local want, per_key, consumer = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[4]
 local lease_us = tonumber(ARGV[2])
 if lease_us < 0 then lease_us = meta.lease_us end
 local name, wanted = ARGV[5], ARGV[6]
+local bytes, bytes_max = 0, tonumber(ARGV[7])
 local leases = {}
 local fence
 -- Records and ends of leases, written together.
@@ -21,6 +22,7 @@ local kept, timed = {}, {}
 local till = text(now + lease_us)
 local function add(number, record, fields)
   want = want - 1
+  bytes = bytes + bytes_of(fields, 1, #fields)
   leases[#leases + 1] = {
     number, record.f, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
     record.err or false, fields, record.e0 or record.e,
@@ -35,6 +37,12 @@ local function hand_out(name, number, record, fields)
   timed[place + 1], timed[place + 2] = till, name
   add(number, record, fields)
 end
+
+-- INVARIANT: what is read is handed out, so no more are read at a time than fit if each is the largest; one always is.
+local function fitting()
+  return math.min(want, math.max(math.floor((bytes_max - bytes) / math.max(meta.largest, 1)), 1))
+end
+local function has_room() return want > 0 and bytes < bytes_max end
 
 local function hand_out_again(number)
   local record = record_of(number)
@@ -69,7 +77,7 @@ local function take(level, turn)
   end
   for _, member in ipairs(lane_head(key, math.min(per_key, want))) do
     local record = record_of(member)
-    if record.s ~= 'r' then break end
+    if record.s ~= 'r' or not has_room() then break end
     redis.call('HINCRBY', base .. 'k', key, 1)
     hand_out(text(member), member, record, fields_of(member, record))
   end
@@ -83,10 +91,10 @@ if is_again then
 elseif wanted ~= 'again' and not meta.paused then
   for _, level in ipairs(priorities()) do
     local stream = 's' .. level
-    while want > 0 do
+    while has_room() do
       local turn = redis.call('ZRANGE', base .. 'a' .. level, 0, 0, 'WITHSCORES')
       if not turn[1] then
-        if read(stream, tonumber(level), want) == 0 then break end
+        if read(stream, tonumber(level), fitting()) == 0 then break end
       else
         local fresh_one = redis.call('XRANGE', base .. stream, '(' .. group_place(stream), '+', 'COUNT', 1)[1]
         if fresh_one and number_of(fresh_one[1]) < tonumber(turn[2]) then
@@ -96,7 +104,7 @@ elseif wanted ~= 'again' and not meta.paused then
         end
       end
     end
-    if want == 0 then break end
+    if not has_room() then break end
   end
 end
 local due = -1
@@ -115,4 +123,4 @@ if #leases > 0 then
 elseif meta.due < NEVER then
   due = math.max(meta.due - now, 0)
 end
-return told({ leases, lease_us, due, meta.id, now })
+return told({ leases, lease_us, due, meta.id, now, bytes })

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use event_listener::EventListener;
 use futures_util::future::{join_all, select_all, try_join_all};
 use redis::Cmd;
+use tidegate_core::limits::RECEIVE_BYTES_MAX;
 use tidegate_core::{
     AttemptId, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
     ReceiveOptions, Result, Session, Settled, State, Timestamp, Verdict,
@@ -63,6 +64,8 @@ enum Which {
 /// What one look found.
 struct Look {
     leases: Vec<Lease>,
+    /// Of the tasks.
+    bytes: usize,
     /// When something is due that nobody tells of.
     due: Option<Duration>,
 }
@@ -154,14 +157,14 @@ impl RedisSession {
         options: &ReceiveOptions,
         which: Which,
     ) -> Result<Look> {
-        let mut look = Look { leases: Vec::new(), due: None };
+        let mut look = Look { leases: Vec::new(), bytes: 0, due: None };
         let first = self.first.fetch_add(1, Ordering::Relaxed);
         for turn in 0..partitions.len() {
             let limit = options.limit.saturating_sub(look.leases.len());
             let Some(partition) = partitions.get((first + turn) % partitions.len()) else {
                 continue;
             };
-            if limit > 0 {
+            if limit > 0 && look.bytes < RECEIVE_BYTES_MAX {
                 let options = ReceiveOptions { limit, ..options.clone() };
                 self.look_at(partition, &options, which, &mut look).await?;
             }
@@ -183,6 +186,7 @@ impl RedisSession {
         let answer = self.redis.change(&script::RECEIVE, partition, RECEIVE, |call| {
             call.arg(limit).arg(lease_us).arg(*per_key).arg(CONSUMER);
             call.arg(attempt_id.as_ref().map_or("", AttemptId::as_str)).arg(which.word());
+            call.arg(RECEIVE_BYTES_MAX - look.bytes);
         });
         let mut answer = Parts::of(answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)?;
         let leases = answer.parts()?;
@@ -191,6 +195,7 @@ impl RedisSession {
         // WHY: a queue of this name may have been made again since the session was opened.
         let (queue, now) = (answer.number()?, time(answer.number()?));
         let terms = Terms { queue, duration, until: now.plus(duration) };
+        look.bytes += answer.count()? as usize;
         for lease in leases.each() {
             look.leases.push(self.lease(lease?, partition, &terms)?);
         }
@@ -346,7 +351,7 @@ impl Session for RedisSession {
             let wake = &self.redis.shared.wake;
             let told = mine.iter().map(|partition| wake.listen(&partition.channel()));
             let told: Vec<_> = told.chain(changed).chain([wake.listen_to_close()]).collect();
-            let Look { leases, due } = self.look(&mine, options).await?;
+            let Look { leases, bytes: _, due } = self.look(&mine, options).await?;
             let now = clock.now();
             if !leases.is_empty() || now >= deadline {
                 return Ok(leases);

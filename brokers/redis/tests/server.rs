@@ -8,8 +8,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
 use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{
-    AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, ManualClock, NewTask, Partitions,
-    QueueName, QueueSpec, ReceiveOptions, SessionOptions, Unique, Verdict,
+    AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, Lease, ManualClock, NewTask,
+    Ordering, Partitions, QueueName, QueueSpec, ReceiveOptions, SessionOptions, Unique, Verdict,
 };
 use tidegate_redis::Config;
 
@@ -263,6 +263,60 @@ async fn who_waits_behind_a_send_that_is_dropped_is_served_all_the_same() {
     let behind = sends.pop().unwrap();
     drop(sends);
     tokio::time::timeout(GUARD, behind).await.expect("nobody took it along").unwrap();
+}
+
+const MIB: usize = 1 << 20;
+
+/// What a receive hands out is in memory all at once, on the server too, so it ends after 16 MiB, and the rest comes with
+/// the next one.
+#[tokio::test]
+async fn a_receive_hands_out_large_tasks_in_parts() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let (one, two) = (Partitions::ONE, Partitions::new(2).unwrap());
+    for (name, ordering, partitions) in [
+        ("plain", Ordering::None, one),
+        ("keyed", Ordering::Key, one),
+        ("two", Ordering::None, two),
+    ] {
+        let name = named(name);
+        let spec = QueueSpec {
+            ordering,
+            partitions,
+            payload_bytes_max: 16 * MIB,
+            ..QueueSpec::new(name.clone())
+        };
+        broker.declare(&spec).await.unwrap();
+        for size in [9, 9, 6, 16, 1] {
+            let task = NewTask::new("k", vec![7; size * MIB - 1_000]);
+            let task = if ordering == Ordering::Key { task.ordering_key("key") } else { task };
+            broker.enqueue_one(&name, task).await.unwrap();
+        }
+        let receiver = broker.open(&name, &SessionOptions::default()).await.unwrap();
+        let handed_out = async || {
+            let options = ReceiveOptions::up_to(10).per_key(10);
+            let leases = receiver.receive(&options).await.unwrap();
+            let sizes = leases.iter().rev().skip(1).map(|lease| lease.task.payload.len());
+            assert!(sizes.sum::<usize>() < 16 * MIB, "{name}: one more came after 16 MiB");
+            leases
+        };
+        let settle = async |leases: Vec<Lease>, verdict: Verdict| {
+            let all: Vec<_> = leases.into_iter().map(|it| (it.token, verdict.clone())).collect();
+            receiver.settle(&all).await.unwrap();
+        };
+        // What was released is handed out another way than what is new.
+        for _ in 0..2 {
+            let leases = handed_out().await;
+            assert!(leases.len() == 2 || partitions == two, "{name}");
+            settle(leases, Verdict::Release { after: Duration::ZERO }).await;
+        }
+        let mut done = 0;
+        while done < 5 {
+            let leases = handed_out().await;
+            done += leases.len();
+            settle(leases, Verdict::Complete).await;
+        }
+    }
 }
 
 /// Takes `seconds` off the time for which receives are known by their names.
