@@ -67,6 +67,11 @@ impl PrivateRedis {
         self.run().await
     }
 
+    /// Kills it. [`Self::restart`] starts it again.
+    pub fn kill(&mut self) {
+        self.service = None;
+    }
+
     async fn run(&mut self) -> Result<(), Failure> {
         let mut command = Command::new(find_program(PROGRAM).unwrap_or(PROGRAM.into()));
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
