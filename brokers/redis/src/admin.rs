@@ -1,7 +1,7 @@
 //! Changing queues while they run.
 
 use async_trait::async_trait;
-use redis::{Cmd, Script, Value};
+use redis::{Cmd, Value};
 use tidegate_core::{
     Admin, DeadFilter, Error, ErrorKind, Operation, QueueName, QueueSpec, Result, State,
 };
@@ -108,7 +108,7 @@ impl Redis {
         &self,
         queue: &QueueName,
         filter: &DeadFilter,
-        script: &Script,
+        script: &script::Script,
     ) -> Result<u64> {
         let mut dead = self.dead_of(queue, filter, ADMINISTER).await?;
         dead.retain(|dead| dead.view.state != State::Leased);

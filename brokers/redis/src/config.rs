@@ -44,6 +44,11 @@ pub struct Config {
     pub block_timeout: Duration,
     /// How long an answer may take. Default: 10 s.
     pub response_timeout: Duration,
+    /// How many replicas must have what was done before it is answered, in the term of Redis: `WAIT`. It goes for all that
+    /// is a promise: sends, settled tasks, moves and changes of queues. A lease is none: a failover may take it back.
+    /// Where fewer have it after half of `response_timeout`, the call is `Unavailable`, and done on the master all the
+    /// same. Default: 0, which waits for nobody.
+    pub wait_replicas: u32,
     /// How long a member of a queue's group may go unheard of before others have its partitions. It is heard of
     /// three times as often. Default: 15 s.
     pub member_timeout: Duration,
@@ -62,6 +67,7 @@ impl fmt::Debug for Config {
             stream_max_len,
             block_timeout,
             response_timeout,
+            wait_replicas,
             member_timeout,
             clock: _,
         } = self;
@@ -72,6 +78,7 @@ impl fmt::Debug for Config {
             .field("stream_max_len", stream_max_len)
             .field("block_timeout", block_timeout)
             .field("response_timeout", response_timeout)
+            .field("wait_replicas", wait_replicas)
             .field("member_timeout", member_timeout)
             .finish()
     }
@@ -80,7 +87,8 @@ impl fmt::Debug for Config {
 impl Config {
     /// The server at `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS; or the cluster at
     /// `redis-cluster://[user:password@]host[:port][,host[:port]...]`, or `rediss-cluster://`, of whose servers one or more
-    /// are named. Its query says the rest: `prefix`, `ca=FILE` with the certificates of authorities in PEM,, `serialization=msgpack|json`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms`.
+    /// are named. Its query says the rest: `prefix`, `ca=FILE` with the certificates of authorities in PEM,
+    /// `serialization=msgpack|json`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms`, `wait_replicas`.
     ///
     /// # Errors
     /// `Invalid` if it is not such a URL, or asks for something unknown.
@@ -94,6 +102,7 @@ impl Config {
             stream_max_len: None,
             block_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(10),
+            wait_replicas: 0,
             member_timeout: Duration::from_secs(15),
             clock: Arc::new(SystemClock::new()),
         };
@@ -126,8 +135,14 @@ impl Config {
             "response_timeout_ms" => {
                 self.response_timeout = Duration::from_millis(above_zero(name, value)?)
             }
+            "wait_replicas" => {
+                self.wait_replicas = value.parse().map_err(|_| {
+                    invalid(format!("wait_replicas is {value:?}; write how many replicas, or 0"))
+                })?;
+            }
             _ => {
-                let known = "`prefix`, `ca`, `serialization`, `stream_max_len`, `block_timeout_ms` and `response_timeout_ms`";
+                let known = "`prefix`, `ca`, `serialization`, `stream_max_len`, `block_timeout_ms`, `response_timeout_ms` and \
+                             `wait_replicas`";
                 return Err(invalid(format!("{name:?} is unknown; {known} are known")));
             }
         }
@@ -234,7 +249,7 @@ mod tests {
     #[test]
     fn a_url_says_everything() {
         let url = "redis://ann:secret@db.example:7000/3?prefix=shop&serialization=json&stream_max_len=50000\
-                   &block_timeout_ms=5000&response_timeout_ms=200";
+                   &block_timeout_ms=5000&response_timeout_ms=200&wait_replicas=2";
         let config = Config::new(url).unwrap();
         assert_eq!((config.prefix.as_str(), config.serialization), ("shop", Serialization::Json));
         assert_eq!(
@@ -242,6 +257,7 @@ mod tests {
             (Some(50_000), Duration::from_secs(5))
         );
         assert_eq!(config.response_timeout, Duration::from_millis(200));
+        assert_eq!(config.wait_replicas, 2);
         assert_eq!(config.label(), "redis://db.example:7000");
         assert!(!format!("{config:?}").contains("secret"));
     }
@@ -253,6 +269,7 @@ mod tests {
         assert!(refused("color=red").contains("`block_timeout_ms`"));
         assert!(refused("serialization=xml").contains("`msgpack` or `json`"));
         assert!(refused("stream_max_len=0").contains("above zero"));
+        assert!(refused("wait_replicas=all").contains("how many replicas"));
         assert!(refused("ca=/nowhere/ca.pem").contains("cannot be read"));
         assert!(refused("prefix={a}").contains("without braces"));
         let wrong = Config::new("redis://:secret@h:port").unwrap_err().to_string();

@@ -85,6 +85,11 @@ impl Redis {
         Ok(())
     }
 
+    /// The same, of which a call asks a cluster that is changing only once.
+    pub(crate) fn impatient(&self) -> Self {
+        Self { link: self.link.impatient(), shared: self.shared.clone() }
+    }
+
     pub(crate) fn partition(&self, queue: &QueueName, index: u32) -> Partition {
         Partition::new(&self.shared.config.prefix, queue, index)
     }
@@ -152,7 +157,7 @@ impl Redis {
     /// Runs a script that changes tasks and carries over what it sent away.
     pub(crate) async fn change(
         &self,
-        script: &redis::Script,
+        script: &script::Script,
         partition: &Partition,
         doing: Operation,
         arguments: impl FnOnce(&mut Cmd),
@@ -160,7 +165,13 @@ impl Redis {
         let told = self.link.run(script, partition, doing, arguments).await?;
         let Told { moves, answer } = Told::of(told, doing)?;
         if moves > 0 {
-            self.carry_over(partition, doing).await?;
+            match self.impatient().carry_over(partition, doing).await {
+                // WHY: the call is done, and the moves are written down for whoever asks next.
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, "tasks that go to another queue have not arrived yet");
+                }
+                carried => carried?,
+            }
         }
         Ok(answer)
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use redis::{ErrorKind as Redis, RedisError, ServerErrorKind};
 use tidegate_core::{Error, ErrorKind, Operation};
 
+use crate::link::says_changing;
+
 /// What a script answers where there is no such queue.
 pub(crate) const NO_QUEUE: &str = "NOQUEUE";
 
@@ -21,7 +23,7 @@ pub(crate) fn error_of(error: RedisError, server: &str, doing: Operation) -> Err
             format!("{server} has no memory left; raise maxmemory or take tasks out"),
         ),
         "MISCONF" => (ErrorKind::DiskFull, format!("{server} cannot write to its disk: {detail}")),
-        "LOADING" | "MASTERDOWN" | "READONLY" | "CLUSTERDOWN" | "TRYAGAIN" | "BUSY" => {
+        _ if says_changing(&error) || ["LOADING", "BUSY"].contains(&&*code) => {
             (ErrorKind::Unavailable, format!("{server} cannot serve now: {code} {detail}"))
         }
         NO_QUEUE => (ErrorKind::NotFound, "there is no such queue; declare it first".into()),

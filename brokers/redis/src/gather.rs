@@ -12,6 +12,7 @@ use crate::capabilities::BATCH_MAX;
 use crate::driver::Redis;
 use crate::partition::Partition;
 use crate::reply::{Parts, strange};
+use crate::script;
 
 /// Calls under way at a time before others gather behind them. With fewer, a server that syncs before it answers
 /// does so twice where once would do for all.
@@ -20,7 +21,7 @@ const UNDER_WAY_MAX: usize = 8;
 /// A script that takes any number of things and answers each of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Gathered {
-    pub(crate) script: fn() -> &'static redis::Script,
+    pub(crate) script: fn() -> &'static script::Script,
     pub(crate) doing: Operation,
     /// What the script is given once, before the things.
     pub(crate) first: Option<i64>,

@@ -1,29 +1,52 @@
 //! The connection to the server, and the calls of scripts on it.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io::ErrorKind::TimedOut;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, Script, ServerErrorKind,
-    Value, cmd,
+    Arg, Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind,
+    Value, cmd, from_redis_value,
 };
-use tidegate_core::{Error, Operation, Result};
+use tidegate_core::{Error, ErrorKind, Operation, Result};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::config::{Config, Servers};
 use crate::errors::error_of;
 use crate::partition::Partition;
+use crate::script::{Replicas, Script};
 
 /// A connection that comes back by itself. Calls of many tasks share it and are pipelined.
 #[derive(Clone)]
 pub(crate) struct Link {
-    connection: Connection,
+    line: Arc<Line>,
     server: String,
-    /// How long a call goes on asking a cluster that is changing.
+    response_timeout: Duration,
+    /// Replicas that must have what is promised.
+    wait_replicas: u32,
+    /// A single server does not change.
     patience: Duration,
+}
+
+/// The connection that calls go over now.
+struct Line {
+    config: Config,
+    /// With the number of those before it.
+    now: RwLock<(u64, Connection)>,
+    /// Held while another one is made.
+    replacing: Mutex<()>,
+}
+
+/// What a server answered, and how many replicas had what was written by then, if that was asked.
+struct Answer {
+    value: Value,
+    reached: u32,
 }
 
 impl fmt::Debug for Link {
@@ -35,14 +58,31 @@ impl fmt::Debug for Link {
 /// Connects again so often for one call before that call is `Unavailable`.
 const RECONNECTS: usize = 2;
 /// The pause before a cluster that is changing is asked again.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE: Duration = Duration::from_millis(20);
 
 impl Link {
     pub(crate) async fn open(config: &Config) -> Result<Self> {
         let server = config.label();
         let connection = Connection::open(config).await;
         let connection = connection.map_err(|error| error_of(error, &server, Operation::Open))?;
-        Ok(Self { connection, server, patience: config.response_timeout })
+        let Config { response_timeout, wait_replicas, .. } = *config;
+        let patience = match connection {
+            Connection::Server(_) => Duration::ZERO,
+            Connection::Cluster(_) => response_timeout,
+        };
+        let now = RwLock::new((0, connection));
+        let line = Arc::new(Line { config: config.clone(), now, replacing: Mutex::default() });
+        Ok(Self { line, server, response_timeout, wait_replicas, patience })
+    }
+
+    /// The same link, of which a call asks a cluster that is changing only once.
+    pub(crate) fn impatient(&self) -> Self {
+        Self { patience: Duration::ZERO, ..self.clone() }
+    }
+
+    /// How long a call goes on asking a cluster that is changing.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Runs a script on a partition. What may have been carried out is never sent again.
@@ -54,22 +94,28 @@ impl Link {
         arguments: impl FnOnce(&mut Cmd),
     ) -> Result<Value> {
         let mut call = cmd("EVALSHA");
-        call.arg(script.get_hash());
-        match &self.connection {
+        call.arg(&script.hash);
+        match self.line.now().1 {
             Connection::Server(_) => call.arg(1).arg(partition.meta()),
             Connection::Cluster(_) => call.arg(2).arg(partition.meta()).arg(partition.nothing()),
         };
         arguments(&mut call);
-        match self.ask(&call).await {
+        let replicas = match script.replicas {
+            Replicas::Have => self.wait_replicas,
+            Replicas::MayLack => 0,
+        };
+        let answer = match self.ask(&call, replicas).await {
+            // WHY: with its text it goes to the server that has the partition, and no other needs to be there.
             Err(error) if is(&error, ServerErrorKind::NoScript) => {
-                let mut connection = self.connection.clone();
-                let loaded = script.prepare_invoke().load_async(&mut connection).await;
-                loaded.map_err(|error| self.error(error, doing))?;
-                self.ask(&call).await
+                self.ask(&with_text(&call, script), replicas).await
             }
             answer => answer,
+        };
+        let Answer { value, reached } = answer.map_err(|error| self.error(error, doing))?;
+        if reached < replicas {
+            return Err(self.lacking(reached, doing));
         }
-        .map_err(|error| self.error(error, doing))
+        Ok(value)
     }
 
     /// Runs a command that is not about one partition.
@@ -82,7 +128,7 @@ impl Link {
         parts.iter().for_each(|part| {
             command.arg(part);
         });
-        self.ask(&command).await.map_err(|error| self.error(error, doing))
+        self.answer(&command, doing).await
     }
 
     pub(crate) async fn hget(
@@ -91,27 +137,74 @@ impl Link {
         field: &str,
         doing: Operation,
     ) -> Result<Option<String>> {
-        let answer = self.ask(cmd("HGET").arg(key).arg(field)).await;
+        self.answer(cmd("HGET").arg(key).arg(field), doing).await
+    }
+
+    async fn answer<T: FromRedisValue>(&self, call: &Cmd, doing: Operation) -> Result<T> {
+        let answer = self.ask(call, 0).await;
+        let answer = answer.and_then(|answer| Ok(from_redis_value(answer.value)?));
         answer.map_err(|error| self.error(error, doing))
     }
 
-    /// Asks again for as long as a cluster says that it has not carried a call out.
-    async fn ask<T: FromRedisValue>(&self, call: &Cmd) -> RedisResult<T> {
-        match self.connection.clone() {
-            Connection::Server(mut server) => call.query_async(&mut server).await,
-            Connection::Cluster(mut cluster) => {
-                let asking = async {
-                    loop {
-                        match call.query_async(&mut cluster).await {
-                            Err(error) if is_changing(&error) => tokio::time::sleep(PAUSE).await,
-                            answer => return answer,
-                        }
+    /// Asks again for as long as a cluster says that it has not carried a call out, and no longer than its patience lasts.
+    async fn ask(&self, call: &Cmd, replicas: u32) -> RedisResult<Answer> {
+        let until = Instant::now() + self.patience();
+        let (number, connection) = self.line.now();
+        let asking = async {
+            loop {
+                match self.ask_once(connection.clone(), call, replicas).await {
+                    Err(error) if says_changing(&error) && Instant::now() < until => {
+                        tokio::time::sleep(PAUSE).await;
                     }
-                };
-                let answer = tokio::time::timeout(self.patience, asking).await;
-                answer.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()))
+                    answer => return answer,
+                }
             }
+        };
+        let answer = tokio::time::timeout(self.response_timeout, asking).await;
+        let answer = answer.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()));
+        // WHY: the library stays with a connection that is silent, and with what it knew of the cluster then.
+        if answer.as_ref().is_err_and(RedisError::is_timeout) {
+            tokio::spawn(self.line.clone().replace(number));
         }
+        answer
+    }
+
+    async fn ask_once(
+        &self,
+        mut connection: Connection,
+        call: &Cmd,
+        replicas: u32,
+    ) -> RedisResult<Answer> {
+        if replicas == 0 {
+            let value = connection.req_packed_command(call).await?.extract_error()?;
+            return Ok(Answer { value, reached: 0 });
+        }
+        let mut both = Pipeline::with_capacity(2);
+        both.add_command(call.clone());
+        // INVARIANT: behind the call on the same connection, for what was written on it is what is waited for.
+        both.cmd("WAIT").arg(replicas).arg(self.wait_timeout().as_millis() as u64);
+        let answers = connection.req_packed_commands(&both, 0, 2).await?;
+        let mut answers = answers.into_iter().map(Value::extract_error);
+        let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
+        let (value, reached) = (next()?, next()?);
+        Ok(Answer { value, reached: from_redis_value(reached)? })
+    }
+
+    /// How long replicas may take.
+    ///
+    /// WHY: less than an answer may, so that it says that they have not got it, instead of nothing.
+    fn wait_timeout(&self) -> Duration {
+        self.response_timeout / 2
+    }
+
+    fn lacking(&self, reached: u32, doing: Operation) -> Error {
+        let Self { server, wait_replicas, .. } = self;
+        let why = format!(
+            "{server} has carried it out, but {reached} replicas had it after {} ms, and `wait_replicas` is \
+             {wait_replicas}: a failover would lose it. A retry may carry it out again; start replicas, or ask for fewer",
+            self.wait_timeout().as_millis()
+        );
+        Error::new(ErrorKind::Unavailable, doing, why)
     }
 
     fn error(&self, error: RedisError, doing: Operation) -> Error {
@@ -119,14 +212,52 @@ impl Link {
     }
 }
 
+impl Line {
+    fn now(&self) -> (u64, Connection) {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes another connection for calls from now on, unless that is done or under way. Calls that are out on the one
+    /// before still hear.
+    async fn replace(self: Arc<Self>, number: u64) {
+        let Ok(_only) = self.replacing.try_lock() else { return };
+        if self.now().0 != number {
+            return;
+        }
+        match Connection::open(&self.config).await {
+            Ok(other) => {
+                *self.now.write().unwrap_or_else(PoisonError::into_inner) = (number + 1, other);
+            }
+            Err(error) => tracing::debug!(%error, "there is no other connection yet"),
+        }
+    }
+}
+
+/// The call of a script by its name as one that brings it along.
+fn with_text(call: &Cmd, script: &Script) -> Cmd {
+    let mut whole = cmd("EVAL");
+    whole.arg(&script.code);
+    for argument in call.args_iter().skip(2) {
+        if let Arg::Simple(bytes) = argument {
+            whole.arg(bytes);
+        }
+    }
+    whole
+}
+
 fn is(error: &RedisError, kind: ServerErrorKind) -> bool {
     error.kind() == redis::ErrorKind::Server(kind)
 }
 
 /// Whether a cluster says that the slot is elsewhere, on its way or without a master. Whoever says so has done nothing.
-fn is_changing(error: &RedisError) -> bool {
+pub(crate) fn says_changing(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
     [Ask, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain].iter().any(|kind| is(error, *kind))
+}
+
+/// The same of the error of a call.
+pub(crate) fn is_changing(error: &Error) -> bool {
+    error.source().and_then(|source| source.downcast_ref()).is_some_and(says_changing)
 }
 
 /// To one server, or to all of a cluster.

@@ -15,11 +15,13 @@ use tidegate_core::{
     AttemptId, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
     ReceiveOptions, Result, Session, Settled, State, Timestamp, Verdict,
 };
+use tokio::time::Instant;
 
 use crate::driver::Redis;
 use crate::envelope::{self, Fields};
 use crate::gather::{Gathered, Wanted};
 use crate::group::Membership;
+use crate::link::{PAUSE, is_changing};
 use crate::partition::{Partition, time};
 use crate::reply::{self, Parts, int_of, strange};
 use crate::script;
@@ -150,26 +152,62 @@ impl RedisSession {
         int_of(&answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)
     }
 
-    /// Looks once at partitions until there is enough.
+    /// Looks at partitions until there is enough. While some are without a server, the others are looked at, and all of
+    /// them again for a while if there is nothing.
     async fn look_through(
         &self,
         partitions: &[&Partition],
         options: &ReceiveOptions,
         which: Which,
     ) -> Result<Look> {
+        let until = Instant::now() + self.redis.link.patience();
+        loop {
+            let (look, away) = self.look_round(partitions, options, which).await?;
+            match away {
+                Some(error) if look.leases.is_empty() => {
+                    if Instant::now() >= until {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                _ => return Ok(look),
+            }
+        }
+    }
+
+    /// Looks once at partitions until there is enough. Returns why one of them could not be looked at.
+    async fn look_round(
+        &self,
+        partitions: &[&Partition],
+        options: &ReceiveOptions,
+        which: Which,
+    ) -> Result<(Look, Option<Error>)> {
         let mut look = Look { leases: Vec::new(), bytes: 0, due: None };
+        let mut away = None;
         let first = self.first.fetch_add(1, Ordering::Relaxed);
         for turn in 0..partitions.len() {
             let limit = options.limit.saturating_sub(look.leases.len());
             let Some(partition) = partitions.get((first + turn) % partitions.len()) else {
                 continue;
             };
-            if limit > 0 && look.bytes < RECEIVE_BYTES_MAX {
-                let options = ReceiveOptions { limit, ..options.clone() };
-                self.look_at(partition, &options, which, &mut look).await?;
+            if limit == 0 || (look.bytes >= RECEIVE_BYTES_MAX && !matches!(which, Which::Again)) {
+                break;
+            }
+            let options = ReceiveOptions { limit, ..options.clone() };
+            match self.look_at(partition, &options, which, &mut look).await {
+                // WHY: one that has a name can be made again, with all that it was handed.
+                Err(error) if options.attempt_id.is_some() => return Err(error),
+                Err(error) if is_changing(&error) => away = Some(error),
+                // INVARIANT: what is in hand is not lost for what is not.
+                Err(error) if look.leases.is_empty() => return Err(error),
+                Err(error) => {
+                    away = Some(error);
+                    break;
+                }
+                Ok(()) => {}
             }
         }
-        Ok(look)
+        Ok((look, away))
     }
 
     async fn look_at(
@@ -183,10 +221,14 @@ impl RedisSession {
         let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id } = options;
         let limit = (*limit).min(crate::capabilities::BATCH_MAX);
         let lease_us = lease.map_or(-1, |lease| lease.as_micros() as i64);
-        let answer = self.redis.change(&script::RECEIVE, partition, RECEIVE, |call| {
+        let redis = match attempt_id {
+            Some(_) => self.redis.clone(),
+            None => self.redis.impatient(),
+        };
+        let answer = redis.change(&script::RECEIVE, partition, RECEIVE, |call| {
             call.arg(limit).arg(lease_us).arg(*per_key).arg(CONSUMER);
             call.arg(attempt_id.as_ref().map_or("", AttemptId::as_str)).arg(which.word());
-            call.arg(RECEIVE_BYTES_MAX - look.bytes);
+            call.arg(RECEIVE_BYTES_MAX.saturating_sub(look.bytes).max(1));
         });
         let mut answer = Parts::of(answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)?;
         let leases = answer.parts()?;
@@ -261,7 +303,7 @@ impl RedisSession {
 
     async fn decide<T>(
         &self,
-        script: fn() -> &'static redis::Script,
+        script: fn() -> &'static script::Script,
         leases: &[(LeaseToken, T)],
         doing: Operation,
         add: impl Fn(&mut Cmd, &T),

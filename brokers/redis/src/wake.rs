@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use event_listener::{Event, EventListener};
 use futures_util::StreamExt;
-use redis::ConnectionInfo;
 use redis::aio::{PubSubSink, PubSubStream};
+use redis::{ConnectionInfo, RedisResult, Value};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
 use crate::config::Config;
 
@@ -98,11 +100,15 @@ async fn listen(
 ) {
     let Some(mut first) = wanted.recv().await else { return };
     for node in config.nodes().iter().cycle() {
-        match connect(&config, node, &channels).await {
-            Ok((sink, stream)) => match hear(sink, stream, &channels, &mut wanted).await {
-                Some(()) => tracing::debug!("the connection that listens was lost"),
-                None => return,
-            },
+        let patience = config.response_timeout;
+        let connected = timeout(patience, connect(&config, node, &channels)).await;
+        match connected.unwrap_or_else(|silent| Err(std::io::Error::from(silent).into())) {
+            Ok((sink, stream)) => {
+                match hear(sink, stream, &channels, &mut wanted, patience).await {
+                    Some(()) => tracing::debug!("the connection that listens was lost"),
+                    None => return,
+                }
+            }
             Err(error) => {
                 tracing::debug!(%error, channel = first, "nobody can be told of tasks yet")
             }
@@ -124,13 +130,15 @@ async fn connect(
     Ok((sink, stream))
 }
 
-/// Passes on what is told until the connection ends; `None` if nobody listens any more.
+/// Passes on what is told until the connection ends, or is silent when it is asked; `None` if nobody listens any more.
 async fn hear(
     mut sink: PubSubSink,
     mut stream: PubSubStream,
     channels: &Channels,
     wanted: &mut mpsc::UnboundedReceiver<String>,
+    patience: Duration,
 ) -> Option<()> {
+    let mut ask = tokio::time::interval(patience);
     loop {
         tokio::select! {
             message = stream.next() => {
@@ -140,11 +148,21 @@ async fn hear(
             }
             name = wanted.recv() => {
                 let name = name?;
-                if sink.subscribe(&name).await.is_err() {
+                if !is_heard(&timeout(patience, sink.subscribe(&name)).await) {
                     return Some(());
                 }
                 channels.tell(&name, usize::MAX);
             }
+            _ = ask.tick() => {
+                if !is_heard(&timeout(patience, sink.ping::<Value>()).await) {
+                    return Some(());
+                }
+            }
         }
     }
+}
+
+/// Whether the server answered, in time.
+fn is_heard<T>(answer: &Result<RedisResult<T>, Elapsed>) -> bool {
+    matches!(answer, Ok(Ok(_)))
 }

@@ -319,6 +319,31 @@ async fn a_receive_hands_out_large_tasks_in_parts() {
     }
 }
 
+/// Wherever it begins to look, it finds all that it was handed, also behind 16 MiB.
+#[tokio::test]
+async fn a_receive_of_large_tasks_that_is_made_again_is_handed_all_of_them_again() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let two = Partitions::new(2).unwrap();
+    let mail = named("mail");
+    let spec =
+        QueueSpec { partitions: two, payload_bytes_max: 16 * MIB, ..QueueSpec::new(mail.clone()) };
+    broker.declare(&spec).await.unwrap();
+    let key_of = |partition: u32| {
+        let mut keys = (0..).map(|number: u32| format!("key-{number}"));
+        keys.find(|key| spec.router.route(Some(key), 0, two) == partition).unwrap()
+    };
+    for (partition, size) in [(0, 1), (1, 9), (1, 9)] {
+        let task = NewTask::new("k", vec![7; size * MIB]).ordering_key(key_of(partition));
+        broker.enqueue_one(&mail, task).await.unwrap();
+    }
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let options = ReceiveOptions::up_to(10).per_key(10).named(AttemptId::new("a").unwrap());
+    for _ in 0..3 {
+        assert_eq!(receiver.receive(&options).await.unwrap().len(), 3);
+    }
+}
+
 /// Takes `seconds` off the time for which receives are known by their names.
 const SOONER: &str = "
     local given = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))

@@ -159,12 +159,20 @@ impl PrivateCluster {
         self.signal(place, Signal::STOP, true)
     }
 
+    /// Lets a server go on, where others are missing still.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn unfreeze(&mut self, place: usize) -> Result<(), Failure> {
+        self.signal(place, Signal::CONT, false)
+    }
+
     /// Lets a server go on, and returns once all servers know each other and replicas are as far as their masters.
     ///
     /// # Errors
     /// If it does not run, or that takes more than a minute.
     pub async fn thaw(&mut self, place: usize) -> Result<(), Failure> {
-        self.signal(place, Signal::CONT, false)?;
+        self.unfreeze(place)?;
         self.is_whole().await
     }
 
@@ -181,9 +189,17 @@ impl PrivateCluster {
     /// # Errors
     /// If it does not start, or that takes more than a minute.
     pub async fn bring_back(&mut self, place: usize) -> Result<(), Failure> {
-        let member = self.servers.get_mut(place).ok_or("there is no such server")?;
-        member.server.restart().await?;
+        self.start_again(place).await?;
         self.is_whole().await
+    }
+
+    /// Starts a server that was killed, where others are missing still.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_again(&mut self, place: usize) -> Result<(), Failure> {
+        let member = self.servers.get_mut(place).ok_or("there is no such server")?;
+        member.server.restart().await
     }
 
     /// Returns the place of the server that has a slot, once all servers that are there say that it is another one
