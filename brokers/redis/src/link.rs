@@ -15,7 +15,6 @@ use redis::{
 };
 use tidegate_core::{Error, ErrorKind, Operation, Result};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use crate::config::{Config, Servers};
 use crate::errors::error_of;
@@ -30,8 +29,7 @@ pub(crate) struct Link {
     response_timeout: Duration,
     /// Replicas that must have what is promised.
     wait_replicas: u32,
-    /// A single server does not change.
-    patience: Duration,
+    rounds: u32,
 }
 
 /// The connection that calls go over now.
@@ -66,23 +64,23 @@ impl Link {
         let connection = Connection::open(config).await;
         let connection = connection.map_err(|error| error_of(error, &server, Operation::Open))?;
         let Config { response_timeout, wait_replicas, .. } = *config;
-        let patience = match connection {
-            Connection::Server(_) => Duration::ZERO,
-            Connection::Cluster(_) => response_timeout,
+        let rounds = match connection {
+            Connection::Server(_) => 1,
+            Connection::Cluster(_) => response_timeout.div_duration_f64(PAUSE) as u32,
         };
         let now = RwLock::new((0, connection));
         let line = Arc::new(Line { config: config.clone(), now, replacing: Mutex::default() });
-        Ok(Self { line, server, response_timeout, wait_replicas, patience })
+        Ok(Self { line, server, response_timeout, wait_replicas, rounds })
     }
 
     /// The same link, of which a call asks a cluster that is changing only once.
     pub(crate) fn impatient(&self) -> Self {
-        Self { patience: Duration::ZERO, ..self.clone() }
+        Self { rounds: 1, ..self.clone() }
     }
 
-    /// How long a call goes on asking a cluster that is changing.
-    pub(crate) fn patience(&self) -> Duration {
-        self.patience
+    /// How often a cluster that is changing is asked, [`PAUSE`] apart. A single server does not change.
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds
     }
 
     /// Runs a script on a partition. What may have been carried out is never sent again.
@@ -146,14 +144,15 @@ impl Link {
         answer.map_err(|error| self.error(error, doing))
     }
 
-    /// Asks again for as long as a cluster says that it has not carried a call out, and no longer than its patience lasts.
+    /// Asks again for as long as a cluster says that it has not carried a call out.
     async fn ask(&self, call: &Cmd, replicas: u32) -> RedisResult<Answer> {
-        let until = Instant::now() + self.patience();
         let (number, connection) = self.line.now();
+        let mut said = None;
         let asking = async {
             loop {
                 match self.ask_once(connection.clone(), call, replicas).await {
-                    Err(error) if says_changing(&error) && Instant::now() < until => {
+                    Err(error) if self.rounds > 1 && says_changing(&error) => {
+                        said = Some(error);
                         tokio::time::sleep(PAUSE).await;
                     }
                     answer => return answer,
@@ -161,7 +160,8 @@ impl Link {
             }
         };
         let answer = tokio::time::timeout(self.response_timeout, asking).await;
-        let answer = answer.unwrap_or_else(|_| Err(std::io::Error::from(TimedOut).into()));
+        let silent = || std::io::Error::from(TimedOut).into();
+        let answer = answer.unwrap_or_else(|_| Err(said.unwrap_or_else(silent)));
         // WHY: the library stays with a connection that is silent, and with what it knew of the cluster then.
         if answer.as_ref().is_err_and(RedisError::is_timeout) {
             tokio::spawn(self.line.clone().replace(number));

@@ -15,7 +15,6 @@ use tidegate_core::{
     AttemptId, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
     ReceiveOptions, Result, Session, Settled, State, Timestamp, Verdict,
 };
-use tokio::time::Instant;
 
 use crate::driver::Redis;
 use crate::envelope::{self, Fields};
@@ -160,16 +159,13 @@ impl RedisSession {
         options: &ReceiveOptions,
         which: Which,
     ) -> Result<Look> {
-        let until = Instant::now() + self.redis.link.patience();
+        let mut left = self.redis.link.rounds();
         loop {
             let (look, away) = self.look_round(partitions, options, which).await?;
+            left = left.saturating_sub(1);
             match away {
-                Some(error) if look.leases.is_empty() => {
-                    if Instant::now() >= until {
-                        return Err(error);
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Some(error) if look.leases.is_empty() && left == 0 => return Err(error),
+                Some(_) if look.leases.is_empty() => tokio::time::sleep(PAUSE).await,
                 _ => return Ok(look),
             }
         }
