@@ -85,8 +85,9 @@ where
 {
     let options = ReceiveOptions::up_to(1).waiting(GUARD);
     let both = async { tokio::join!(receiver.receive(&options), insist(send)) };
-    let (leases, ()) = tokio::time::timeout(2 * GUARD, both).await.expect("no end");
-    leases.unwrap().pop().expect("nobody told of it")
+    // Before it looks by itself, when its wait is over.
+    let (leases, ()) = tokio::time::timeout(GUARD / 2, both).await.expect("nobody told of it");
+    leases.unwrap().pop().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
