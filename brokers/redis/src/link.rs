@@ -66,7 +66,7 @@ impl Link {
         let Config { response_timeout, wait_replicas, .. } = *config;
         let rounds = match connection {
             Connection::Server(_) => 1,
-            Connection::Cluster(_) => response_timeout.div_duration_f64(PAUSE) as u32,
+            Connection::Cluster(_) => response_timeout.div_duration_f64(PAUSE).max(1.0) as u32,
         };
         let now = RwLock::new((0, connection));
         let line = Arc::new(Line { config: config.clone(), now, replacing: Mutex::default() });
@@ -186,15 +186,18 @@ impl Link {
         let answers = connection.req_packed_commands(&both, 0, 2).await?;
         let mut answers = answers.into_iter().map(Value::extract_error);
         let mut next = || answers.next().unwrap_or(Ok(Value::Nil));
-        let (value, reached) = (next()?, next()?);
-        Ok(Answer { value, reached: from_redis_value(reached)? })
+        let value = next()?;
+        // WHY: a master that stops being one refuses to wait. What it has done may be lost with that.
+        let reached = next().ok().and_then(|reached| from_redis_value(reached).ok());
+        Ok(Answer { value, reached: reached.unwrap_or(0) })
     }
 
     /// How long replicas may take.
     ///
     /// WHY: less than an answer may, so that it says that they have not got it, instead of nothing.
     fn wait_timeout(&self) -> Duration {
-        self.response_timeout / 2
+        // And never nothing, which is to wait for ever.
+        (self.response_timeout / 2).max(Duration::from_millis(1))
     }
 
     fn lacking(&self, reached: u32, doing: Operation) -> Error {
