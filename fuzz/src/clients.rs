@@ -32,6 +32,7 @@ const REQUEST_BYTES_MAX: usize = 4_096;
 const LIMITS: Limits = Limits {
     request_bytes_max: REQUEST_BYTES_MAX as u32,
     credit_bytes: 2_000,
+    connection_bytes: 5_000,
     sessions_max: 2,
     credits_max: 3,
 };

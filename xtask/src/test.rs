@@ -39,7 +39,7 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
         Stage::new("unit tests", 10.0, || {
             cargo::test(&["--workspace", "--lib", "--bins", "--examples"])
         }),
-        Stage::new("integration tests", 6.0, integration),
+        Stage::new("integration tests", 8.0, integration),
         Stage::new("documentation tests", 4.0, || cargo::test(&["--workspace", "--doc"])),
         suite("conformance: memory", 1.0, Suite::Memory),
         suite("conformance: engine", 2.0, Suite::Engine),
