@@ -38,8 +38,8 @@ pub(crate) fn lease(row: &Row, queue: &Queue) -> Result<Lease> {
 }
 
 /// Where a task that was handed out stands among those of its call.
-pub(crate) fn place(row: &Row) -> i32 {
-    row.try_get(15).unwrap_or(i32::MAX)
+pub(crate) fn place(row: &Row) -> Result<i32> {
+    field(row, 15, Operation::Receive)
 }
 
 /// A task as it lies in its queue: the columns of `sql/view.sql`.

@@ -77,7 +77,7 @@ impl PostgresSession {
             queue = self.postgres.current_queue(&self.name, RECEIVE).await?;
             rows = self.claim_from(&queue, options).await?;
         }
-        let Some((about, tasks)) = rows.split_first_mut() else {
+        let Some((about, tasks)) = rows.split_first() else {
             return Err(errors::missing(&self.name, RECEIVE));
         };
         let woken: i32 = field(about, 1, RECEIVE)?;
@@ -86,9 +86,10 @@ impl PostgresSession {
         if timers_are_done == 1 {
             queue.timers_done(time);
         }
-        tasks.sort_by_key(rows::place);
-        let leases: Vec<Lease> =
-            tasks.iter().map(|row| rows::lease(row, &queue)).collect::<Result<_>>()?;
+        let placed = |row| Ok((rows::place(row)?, rows::lease(row, &queue)?));
+        let mut placed: Vec<(i32, Lease)> = tasks.iter().map(placed).collect::<Result<_>>()?;
+        placed.sort_unstable_by_key(|(place, _)| *place);
+        let leases: Vec<Lease> = placed.into_iter().map(|(_, lease)| lease).collect();
         // Others may have come upon those that were held for a moment and are left.
         let passed_over: i32 = field(about, 2, RECEIVE)?;
         let left = usize::try_from(woken).unwrap_or(0).saturating_sub(leases.len());

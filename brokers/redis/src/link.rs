@@ -63,7 +63,7 @@ impl Link {
         let server = config.label();
         let connection = Connection::open(config).await;
         let connection = connection.map_err(|error| error_of(error, &server, Operation::Open))?;
-        let Config { response_timeout, wait_replicas, .. } = *config;
+        let (response_timeout, wait_replicas) = (config.response_timeout, config.wait_replicas);
         let rounds = match connection {
             Connection::Server(_) => 1,
             Connection::Cluster(_) => response_timeout.div_duration_f64(PAUSE).max(1.0) as u32,

@@ -11,8 +11,9 @@ use tidegate_core::{
     ReceiveOptions, Receiver, SessionOptions, Settled, TaskId,
 };
 use tidegate_redis::Config;
+use tokio::task::JoinHandle;
 
-use super::{ask, broker, cluster, connection, insist, number, queue_at, replica_of};
+use super::{GUARD, ask, broker, cluster, connection, insist, number, queue_at, replica_of};
 
 /// What senders and workers have seen together.
 #[derive(Default)]
@@ -155,7 +156,7 @@ async fn storm(
     for _ in 0..failovers {
         let place = cluster.serving(slot).unwrap();
         let goal = seen.lock().unwrap().sent.len() + 500;
-        until(|| {
+        until(async || {
             assert!(!senders.iter().chain(&workers).any(|it| it.is_finished()), "one has failed");
             seen.lock().unwrap().sent.len() >= goal
         })
@@ -167,7 +168,7 @@ async fn storm(
                 let mut master = connection(cluster, place);
                 cluster.freeze(replica).unwrap();
                 let goal = seen.lock().unwrap().sent.len() + BEHIND;
-                until(|| {
+                until(async || {
                     let clients: String = ask(&mut master, &["INFO", "clients"]);
                     let waits = !clients.contains("blocked_clients:0\r");
                     waits || seen.lock().unwrap().sent.len() >= goal
@@ -180,14 +181,23 @@ async fn storm(
         cluster.successor(slot, place).await.unwrap();
         cluster.bring_back(place).await.unwrap();
     }
+    settled(&broker, &mail, &seen, (senders, sent_enough), (workers, done)).await
+}
+
+/// Lets nothing more be sent, and all that is there be worked on.
+async fn settled(
+    broker: &Broker,
+    queue: &QueueName,
+    seen: &Shared,
+    (senders, sent_enough): (Vec<JoinHandle<()>>, Arc<AtomicBool>),
+    (workers, done): (Vec<JoinHandle<()>>, Arc<AtomicBool>),
+) -> Outcome {
     sent_enough.store(true, Memory::Release);
     for sender in senders {
         sender.await.unwrap();
     }
     let inspect = broker.inspect().unwrap();
-    while insist(|| inspect.stats(&mail)).await.live() > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(async || insist(|| inspect.stats(queue)).await.live() == 0).await;
     done.store(true, Memory::Release);
     for worker in workers {
         worker.await.unwrap();
@@ -195,11 +205,14 @@ async fn storm(
     seen.lock().unwrap().outcome()
 }
 
-/// Waits for a condition.
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+/// Waits for a condition, which must hold some time.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(5 * GUARD, waiting).await.expect("it does not come to that");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,32 +275,20 @@ async fn members_of_a_group_go_on_and_share_all_partitions_out_again() {
     for _ in 0..2 {
         let place = cluster.serving(slot).unwrap();
         let goal = seen.lock().unwrap().received.len() + 300;
-        until(|| seen.lock().unwrap().received.len() >= goal).await;
+        until(async || seen.lock().unwrap().received.len() >= goal).await;
         cluster.kill(place);
         cluster.successor(slot, place).await.unwrap();
         cluster.bring_back(place).await.unwrap();
     }
     let inspect = broker.inspect().unwrap();
-    loop {
+    until(async || {
         let members = insist(|| inspect.members(&mail)).await;
         let mut owned: Vec<usize> = members.iter().map(|it| it.partitions.len()).collect();
         owned.sort_unstable();
-        if owned == [3, 3] {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    sent_enough.store(true, Memory::Release);
-    for sender in senders {
-        sender.await.unwrap();
-    }
-    while insist(|| inspect.stats(&mail)).await.live() > 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    done.store(true, Memory::Release);
-    for worker in workers {
-        worker.await.unwrap();
-    }
-    let Outcome { sent: _, lost, came_back, out_of_order } = seen.lock().unwrap().outcome();
+        owned == [3, 3]
+    })
+    .await;
+    let outcome = settled(&broker, &mail, &seen, (senders, sent_enough), (workers, done)).await;
+    let Outcome { sent: _, lost, came_back, out_of_order } = outcome;
     assert_eq!((lost, came_back, out_of_order), (0, 0, 0));
 }

@@ -49,8 +49,8 @@ pub(crate) struct Wait {
 impl Room {
     /// One of `most_bytes`.
     ///
-    /// When it is full, one request at a time that has come in part is read to its end all the same, which must come
-    /// `part_within` that time. WHY: many parts can fill the room, and none would ever become whole.
+    /// When it is full, one request at a time that has come in part is read to its end all the same, for
+    /// which it has `part_within`. WHY: many parts can fill the room, and none would ever become whole.
     pub(crate) fn of(most_bytes: usize, part_within: Duration) -> Self {
         let (used_bytes, freed) = (AtomicUsize::new(0), Arc::default());
         let is_overdrawn = AtomicBool::new(false);

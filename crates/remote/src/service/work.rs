@@ -167,7 +167,13 @@ impl Work {
 
     /// Bytes of steps that may be read now.
     fn room(&self) -> usize {
-        let Limits { credit_bytes, credits_max, .. } = self.shared.limits;
+        let Limits {
+            request_bytes_max: _,
+            credit_bytes,
+            connection_bytes: _,
+            sessions_max: _,
+            credits_max,
+        } = self.shared.limits;
         if self.running.len() < credits_max + UNDER_WAY_MAX {
             (credit_bytes as usize).saturating_sub(self.call.unanswered())
         } else {
