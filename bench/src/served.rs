@@ -41,7 +41,9 @@ pub(crate) async fn serve(served: Served) -> Result<()> {
             std::future::pending().await
         }
         Served::Tcp(Engine { dir, durability, port }) => {
-            let server = Server::new(open(&dir, durability).await?, Options::default());
+            let threads = std::thread::available_parallelism().ok();
+            let options = Options { threads, ..Options::default() };
+            let server = Server::new(open(&dir, durability).await?, options);
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             server.listen_tcp(Tcp::open(address)).await?;
             std::future::pending().await

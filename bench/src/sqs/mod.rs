@@ -43,6 +43,9 @@ pub(crate) struct SqsArgs {
     /// Seconds of a round
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// When the engine syncs; can be given several times
+    #[arg(long, value_enum, default_values_t = [Durability::Always, Durability::Never])]
+    durability: Vec<Durability>,
     /// Leaves this one out: `moto` or `elasticmq`; can be given several times
     #[arg(long)]
     without: Vec<String>,
@@ -73,19 +76,22 @@ async fn measure(args: &SqsArgs) -> Done<()> {
         let bare = bare(args.bytes, batch).await?;
         let dir = tempfile::tempdir()?;
         let mut served = Vec::new();
-        for durability in [Durability::Always, Durability::Never] {
+        for &durability in &args.durability {
             let broker =
                 engine(&dir.path().join(format!("{}-{batch}", durability.as_str())), durability)
                     .await?;
-            served.push((durability.as_str(), serve(broker).await?));
+            served.push((durability, serve(broker).await?));
         }
         for &connections in &args.connections {
             let url = "http://localhost/000000000000/q".to_owned();
             let mut rows =
                 vec![Row { name: "bare", address: bare, url, rates: vec![], failure: None }];
-            for (name, (_, address)) in &served {
-                let name =
-                    if *name == "always" { "engine, fsync always" } else { "engine, no fsync" };
+            for (durability, (_, address)) in &served {
+                let name = match durability {
+                    Durability::Always => "engine, fsync always",
+                    Durability::Interval => "engine, fsync a second",
+                    Durability::Never => "engine, no fsync",
+                };
                 let url = queue(*address, &format!("q{connections}x{batch}")).await?;
                 rows.push(Row { name, address: *address, url, rates: vec![], failure: None });
             }

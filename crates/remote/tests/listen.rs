@@ -1,17 +1,24 @@
 //! What listens, over real sockets: who is let in, what is bounded, and how it ends.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::HashSet;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, stream};
 use hyper_util::rt::TokioIo;
+use tidegate_core::clock::Sleep;
 use tidegate_core::{
-    Action, Broker, DeadFilter, Error, ErrorKind, Inspect, ListOptions, Member, Operation, Pattern,
-    QueueName, QueueSpec, QueueStats, Result, Right, SystemClock, TaskId, TaskView,
+    Action, Broker, Clock, DeadFilter, Error, ErrorKind, Inspect, ListOptions, Member, NewTask,
+    Operation, Pattern, QueueName, QueueSpec, QueueStats, Result, Right, SystemClock, TaskId,
+    TaskView, Timestamp,
 };
+use tidegate_remote::client::{self, Target};
 use tidegate_remote::listen::{Digest, Options, Server, Tcp, Tls, Tokens};
 use tidegate_remote::proto::broker_client::BrokerClient;
 use tidegate_remote::proto::hello_response::Event;
@@ -279,6 +286,55 @@ async fn one_stream_too_many_waits() {
     assert!(!waiting.is_finished());
     drop(hello);
     tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
+}
+
+/// A clock that notes which threads ask it.
+#[derive(Debug, Default)]
+struct Noting {
+    clock: SystemClock,
+    asked_by: Mutex<HashSet<ThreadId>>,
+}
+
+impl Clock for Noting {
+    fn now(&self) -> Timestamp {
+        self.asked_by.lock().unwrap().insert(thread::current().id());
+        self.clock.now()
+    }
+
+    fn sleep_until(&self, until: Timestamp) -> Sleep {
+        self.clock.sleep_until(until)
+    }
+}
+
+#[tokio::test]
+async fn each_connection_is_answered_by_the_one_thread_that_it_was_given_to() {
+    let clock = Arc::new(Noting::default());
+    let options = Options { threads: NonZeroUsize::new(2), ..Options::default() };
+    let server = Server::new(tidegate_core::memory::broker(clock.clone()), options);
+    let address = server.listen_tcp(open()).await.unwrap();
+    let queue = QueueName::new("mail").unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let client = client::connect(Target::tcp(address.to_string())).await.unwrap();
+        client.declare(&QueueSpec::new(queue.clone())).await.unwrap();
+        clients.push(client);
+    }
+    let mut answered_by = Vec::new();
+    for client in &clients {
+        clock.asked_by.lock().unwrap().clear();
+        for _ in 0..10 {
+            client.enqueue_one(&queue, NewTask::new("mail", "payload")).await.unwrap();
+        }
+        answered_by.push(std::mem::take(&mut *clock.asked_by.lock().unwrap()));
+    }
+    let (first, second) = (&answered_by[0], &answered_by[1]);
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert!(first.is_disjoint(second) && !first.contains(&thread::current().id()));
+    assert!(server.stop(PATIENCE).await);
+    assert_eq!(
+        TcpStream::connect(address).await.unwrap_err().kind(),
+        io::ErrorKind::ConnectionRefused
+    );
 }
 
 /// A broker whose list of queues comes when it is let go.

@@ -13,6 +13,7 @@ use tonic::transport::server::Connected;
 
 use super::Phase;
 use super::gate::FirstCall;
+use super::threads::Place;
 use crate::service::Room;
 
 /// A connection. It ends by itself when the server cuts it off, when no call was let in within the
@@ -25,7 +26,7 @@ pub(super) struct Connection<IO> {
     taken_within: Duration,
     /// The end of a write that waits.
     stalled: Option<Pin<Box<Sleep>>>,
-    _seat: OwnedSemaphorePermit,
+    _seat: (OwnedSemaphorePermit, Place),
 }
 
 /// Who is on a connection, as all its requests carry it.
@@ -47,10 +48,10 @@ pub(super) struct Patience {
 type End = Pin<Box<dyn Future<Output = &'static str> + Send>>;
 
 impl<IO> Connection<IO> {
-    /// `seat` is given back when the connection is gone.
+    /// `seat`, that of the server and that of a thread, is given back when the connection is gone.
     pub(super) fn new(
         io: IO,
-        seat: OwnedSemaphorePermit,
+        seat: (OwnedSemaphorePermit, Place),
         room: Room,
         patience: Patience,
         phase: watch::Receiver<Phase>,

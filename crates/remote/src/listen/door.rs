@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Sleep, sleep};
 
 use super::Phase;
 use super::connection::{Connection, Patience};
+use super::threads::Place;
 use crate::service::Room;
 
 /// How often connections that were closed for want of seats are told in the log, and how long nothing
@@ -20,14 +20,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A socket that connections come from.
 pub(super) trait Listen: Send + Sync + 'static {
+    /// A connection that belongs to no thread yet.
+    type Arrived: Send + 'static;
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// The next connection; none if one came that is not let in. Dropping it loses none.
-    fn accept(&self) -> impl Future<Output = io::Result<Option<Self::Io>>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<Option<Self::Arrived>>> + Send;
+
+    /// Gives a connection to the runtime of the caller, where it stays.
+    fn take_in(arrived: Self::Arrived) -> io::Result<Self::Io>;
 }
 
 /// What a connection needs to be let in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Door {
     /// Those of the whole server.
     pub(super) seats: Arc<Semaphore>,
@@ -38,37 +43,40 @@ pub(super) struct Door {
     pub(super) phase: watch::Receiver<Phase>,
 }
 
-/// The connections that are let in, without end.
-pub(super) fn connections<L: Listen>(
-    listener: L,
-    door: Door,
-) -> impl Stream<Item = io::Result<Connection<L::Io>>> + Send {
-    let turned_away = TurnedAway { count: 0, tell: None, most: door.connections_max };
-    stream::unfold((listener, door, turned_away), |(listener, door, mut turned_away)| async move {
-        let next = door.next(&listener, &mut turned_away).await;
-        Some((Ok(next), (listener, door, turned_away)))
-    })
+/// A connection that was let in.
+#[derive(Debug)]
+pub(super) struct Guest<A> {
+    arrived: A,
+    seat: OwnedSemaphorePermit,
 }
 
-impl Door {
-    async fn next<L: Listen>(&self, listener: &L, away: &mut TurnedAway) -> Connection<L::Io> {
+/// The door of one socket.
+pub(super) struct Doorkeeper<L> {
+    listener: L,
+    door: Door,
+    turned_away: TurnedAway,
+}
+
+impl<L: Listen> Doorkeeper<L> {
+    pub(super) fn new(listener: L, door: Door) -> Self {
+        let turned_away = TurnedAway { count: 0, tell: None, most: door.connections_max };
+        Self { listener, door, turned_away }
+    }
+
+    /// The next connection that is let in. Dropping it loses none.
+    pub(super) async fn next(&mut self) -> Guest<L::Arrived> {
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = away.is_due() => {
-                    away.tell();
+                accepted = self.listener.accept() => accepted,
+                () = self.turned_away.is_due() => {
+                    self.turned_away.tell();
                     continue;
                 }
             };
             match accepted {
-                Ok(Some(io)) => match self.seats.clone().try_acquire_owned() {
-                    Ok(seat) => {
-                        let phase = self.phase.clone();
-                        let (bytes, part_within) = self.room;
-                        let room = Room::of(bytes, part_within);
-                        return Connection::new(io, seat, room, self.patience, phase);
-                    }
-                    Err(_) => away.add(),
+                Ok(Some(arrived)) => match self.door.seats.clone().try_acquire_owned() {
+                    Ok(seat) => return Guest { arrived, seat },
+                    Err(_) => self.turned_away.add(),
                 },
                 Ok(None) => {}
                 Err(error) if is_of_the_connection(&error) => {}
@@ -78,6 +86,20 @@ impl Door {
                 }
             }
         }
+    }
+}
+
+impl Door {
+    /// The guest's connection, on the runtime of the caller; its time begins now.
+    pub(super) fn connection<L: Listen>(
+        &self,
+        guest: Guest<L::Arrived>,
+        place: Place,
+    ) -> io::Result<Connection<L::Io>> {
+        let (bytes, part_within) = self.room;
+        let room = Room::of(bytes, part_within);
+        let io = L::take_in(guest.arrived)?;
+        Ok(Connection::new(io, (guest.seat, place), room, self.patience, self.phase.clone()))
     }
 }
 
@@ -120,10 +142,11 @@ impl TurnedAway {
 mod tests {
     use std::sync::Mutex;
 
-    use futures_util::{FutureExt, StreamExt};
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+    use crate::listen::threads::Threads;
 
     /// By the clock that stands still, so that a hang is a failure at once.
     async fn soon<T>(something: impl Future<Output = T>) -> T {
@@ -134,6 +157,7 @@ mod tests {
     struct Ends(Mutex<Vec<io::Result<Option<DuplexStream>>>>);
 
     impl Listen for Ends {
+        type Arrived = DuplexStream;
         type Io = DuplexStream;
 
         async fn accept(&self) -> io::Result<Option<DuplexStream>> {
@@ -143,6 +167,17 @@ mod tests {
                 None => std::future::pending().await,
             }
         }
+
+        fn take_in(arrived: DuplexStream) -> io::Result<DuplexStream> {
+            Ok(arrived)
+        }
+    }
+
+    /// The next connection, on this thread.
+    async fn next(keeper: &mut Doorkeeper<Ends>) -> Connection<DuplexStream> {
+        let threads = Threads::new(None).unwrap();
+        let guest = keeper.next().await;
+        keeper.door.connection::<Ends>(guest, threads.first().place()).unwrap()
     }
 
     fn door(seats: usize) -> (Door, watch::Sender<Phase>) {
@@ -170,10 +205,10 @@ mod tests {
         let (door, _phase) = door(2);
         let seats = door.seats.clone();
         let (mut theirs, ends) = ends(3);
-        let mut connections = Box::pin(connections(ends, door));
-        let first = connections.next().await.unwrap();
-        let _second = connections.next().await.unwrap();
-        assert!(connections.next().now_or_never().is_none());
+        let mut keeper = Doorkeeper::new(ends, door);
+        let first = next(&mut keeper).await;
+        let _second = next(&mut keeper).await;
+        assert!(next(&mut keeper).now_or_never().is_none());
         assert_eq!(soon(theirs[2].read(&mut [0])).await.unwrap(), 0);
         drop(first);
         assert_eq!(seats.available_permits(), 1);
@@ -186,19 +221,19 @@ mod tests {
         ends.0.lock().unwrap().push(Err(io::Error::other("too many open files")));
         ends.0.lock().unwrap().push(Ok(None));
         ends.0.lock().unwrap().push(Err(ErrorKind::ConnectionReset.into()));
-        let mut connections = Box::pin(connections(ends, door));
-        assert!(soon(connections.next()).await.unwrap().is_ok());
+        let mut keeper = Doorkeeper::new(ends, door);
+        soon(next(&mut keeper)).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_call_ends_and_so_do_all_when_they_are_cut() {
         let (door, phase) = door(2);
         let (_theirs, ends) = ends(2);
-        let mut connections = Box::pin(connections(ends, door));
-        let mut silent = connections.next().await.unwrap().unwrap();
+        let mut keeper = Doorkeeper::new(ends, door);
+        let mut silent = next(&mut keeper).await;
         let ended = soon(silent.read(&mut [0])).await.unwrap_err();
         assert_eq!(ended.kind(), ErrorKind::ConnectionAborted);
-        let mut cut = connections.next().await.unwrap().unwrap();
+        let mut cut = next(&mut keeper).await;
         let mut buf = [0];
         let mut read = Box::pin(cut.read(&mut buf));
         assert!((&mut read).now_or_never().is_none());
@@ -213,8 +248,8 @@ mod tests {
         let (mut door, _phase) = door(1);
         door.patience.first_call_within = Duration::MAX;
         let (mut theirs, ends) = ends(1);
-        let mut connections = Box::pin(connections(ends, door));
-        let mut connection = connections.next().await.unwrap().unwrap();
+        let mut keeper = Doorkeeper::new(ends, door);
+        let mut connection = next(&mut keeper).await;
         let slow = async {
             for _ in 0..10 {
                 tokio::time::sleep(Duration::from_secs(40)).await;

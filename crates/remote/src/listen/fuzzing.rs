@@ -14,6 +14,7 @@ use super::{Server, routes};
 struct Pipes(Mutex<mpsc::UnboundedReceiver<DuplexStream>>);
 
 impl Listen for Pipes {
+    type Arrived = DuplexStream;
     type Io = DuplexStream;
 
     async fn accept(&self) -> io::Result<Option<DuplexStream>> {
@@ -21,6 +22,10 @@ impl Listen for Pipes {
             Some(pipe) => Ok(Some(pipe)),
             None => std::future::pending().await,
         }
+    }
+
+    fn take_in(arrived: DuplexStream) -> io::Result<DuplexStream> {
+        Ok(arrived)
     }
 }
 
@@ -34,7 +39,8 @@ impl Server {
         let (sender, pipes) = mpsc::unbounded_channel();
         let routes = self.shared.routes(Gate::open())?;
         let transport = routes::transport(&self.shared.options);
-        self.shared.serve(Pipes(Mutex::new(pipes)), transport, routes).await?;
+        let threads = self.shared.threads()?;
+        self.shared.serve(Pipes(Mutex::new(pipes)), threads, &transport, &routes).await?;
         Ok(sender)
     }
 }

@@ -1,6 +1,6 @@
 //! What listens: the service on a Unix socket and on TCP ports.
 //!
-//! `door` lets connections in, `connection` ends them, `gate` asks every request for its token,
+//! `door` lets connections in, `threads` answer them, `connection` ends them, `gate` asks every request for its token,
 //! `deadline` ends calls that take too long, `metered` reads them as far as their connection has room; `unix` and `tcp` are the two kinds of socket, `routes` is what is answered on them.
 
 mod connection;
@@ -12,26 +12,31 @@ mod gate;
 mod metered;
 mod routes;
 mod tcp;
+mod threads;
 mod tokens;
 mod unix;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidegate_core::{Broker, Error, ErrorKind, Operation, Result};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::service::{Limits, Service};
 use connection::Patience;
-use door::{Door, Listen};
+use door::{Door, Doorkeeper, Guest, Listen};
 use gate::Gate;
+use threads::{Place, Thread, Threads};
 
 pub use tcp::{ADDRESS_DEFAULT, Tcp, Tls};
 pub use tokens::{Digest, SECRET_CHARS_MIN, TOKENS_MAX, Tokens};
@@ -40,14 +45,19 @@ pub use unix::socket_path;
 /// The service whose health is told; the empty name is that of the server as a whole, which is the
 /// same.
 const HEALTH_OF: [&str; 2] = ["tidegate.v1.Broker", ""];
+/// Connections of a socket that wait to be let in.
+const BACKLOG: u32 = 1_024;
 /// How long connections have to close by themselves once everything is answered.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a server allows.
+/// What a server allows, and what it runs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// What one client may have under way.
     pub limits: Limits,
+    /// Threads that answer, each with connections of its own. With `None` all are answered on the runtime on which
+    /// [`Server::listen_tcp`] or [`Server::listen_unix`] is called first.
+    pub threads: Option<NonZeroUsize>,
     /// Most connections of all sockets together. One more is closed at once.
     pub connections_max: usize,
     /// Most calls and streams at once on a connection. More wait on the client's side.
@@ -76,12 +86,12 @@ pub struct Keepalive {
 }
 
 impl Default for Options {
-    /// 1,024 connections with 1,024 streams each, 10 s for the first call, 60 s for a call, 30 s for
-    /// the rest of a request; clients are
-    /// asked after 30 s of silence and have 20 s to answer.
+    /// No threads of its own; 1,024 connections with 1,024 streams each, 10 s for the first call, 60 s for a call,
+    /// 30 s for the rest of a request; clients are asked after 30 s of silence and have 20 s to answer.
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            threads: None,
             connections_max: 1_024,
             streams_max: 1_024,
             first_call_within: Duration::from_secs(10),
@@ -111,7 +121,8 @@ struct Shared {
     health: HealthReporter,
     seats: Arc<Semaphore>,
     phase: watch::Sender<Phase>,
-    /// One task for each socket. `None` once the server was stopped.
+    threads: OnceLock<Threads>,
+    /// What each socket has on each thread, and its door. `None` once the server was stopped.
     sockets: Mutex<Option<JoinSet<()>>>,
 }
 
@@ -134,31 +145,35 @@ impl Server {
             health: HealthReporter::new(),
             seats: Arc::new(Semaphore::new(options.connections_max)),
             phase: watch::Sender::new(Phase::Open),
+            threads: OnceLock::new(),
             sockets: Mutex::new(Some(JoinSet::new())),
             options,
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// Answers on a Unix socket at `path`, on the runtime of the caller. Whatever has the name is
-    /// replaced in one step; the file stays when the server ends. Only programs of the same user and of
+    /// Answers on a Unix socket at `path`. Whatever has the name is replaced in one step; the file stays when the server ends. Only programs of the same user and of
     /// root are let in, and they may do everything.
     ///
     /// # Errors
-    /// Those of making the socket; `InvalidInput` for a path that no socket's address holds.
+    /// Those of making the socket and the threads; `InvalidInput` for a path that no socket's address holds.
     pub async fn listen_unix(&self, path: &Path) -> io::Result<()> {
-        let listener = unix::listen_unix(path)?;
+        let threads = self.shared.threads().map_err(io::Error::other)?;
+        let listener = {
+            let _on = threads.first().handle.enter();
+            unix::listen_unix(path)?
+        };
         let routes = self.shared.routes(Gate::open()).map_err(io::Error::other)?;
         let transport = routes::transport(&self.shared.options);
-        self.shared.serve(listener, transport, routes).await.map_err(io::Error::other)
+        self.shared.serve(listener, threads, &transport, &routes).await.map_err(io::Error::other)
     }
 
-    /// Answers on a TCP port, on the runtime of the caller. Returns the address with the port that it is.
+    /// Answers on a TCP port. Returns the address with the port that it is.
     ///
     /// # Errors
     /// `Invalid` for an address that other machines reach, with neither tokens nor `insecure`; for one
     /// that nothing can listen at; and for certificates and keys that cannot be used. `Unavailable` if
-    /// another program listens there, `Closed` after a stop.
+    /// another program listens there, or the threads cannot be started; `Closed` after a stop.
     pub async fn listen_tcp(&self, tcp: Tcp) -> Result<SocketAddr> {
         tcp.check()?;
         let Tcp { address, tokens, tls, insecure: _ } = tcp;
@@ -171,12 +186,16 @@ impl Server {
                 tcp::invalid(address, why).caused_by(error)
             })?,
         };
-        let listener = tcp::bind(address).await?;
+        let threads = self.shared.threads()?;
+        let listener = {
+            let _on = threads.first().handle.enter();
+            tcp::bind(address)?
+        };
         let bound = listener.local_addr().map_err(|error| {
             tcp::invalid(address, "the system does not tell where it listens").caused_by(error)
         })?;
         let routes = self.shared.routes(Gate::of(tokens))?;
-        self.shared.serve(listener, transport, routes).await?;
+        self.shared.serve(listener, threads, &transport, &routes).await?;
         Ok(bound)
     }
 
@@ -208,11 +227,24 @@ impl Shared {
         routes::routes(self.service.clone(), self.health.clone(), gate, request_bytes_max)
     }
 
+    /// The threads, which are started when they are first asked for.
+    fn threads(&self) -> Result<&Threads> {
+        if let Some(threads) = self.threads.get() {
+            return Ok(threads);
+        }
+        let threads = Threads::new(self.options.threads).map_err(|error| {
+            let why = "the threads that answer cannot be started; allow the process more, or ask for fewer";
+            Error::new(ErrorKind::Unavailable, Operation::Open, why).caused_by(error)
+        })?;
+        Ok(self.threads.get_or_init(|| threads))
+    }
+
     async fn serve<L: Listen>(
         &self,
         listener: L,
-        mut transport: routes::Transport,
-        routes: tonic::service::Routes,
+        threads: &Threads,
+        transport: &routes::Transport,
+        routes: &tonic::service::Routes,
     ) -> Result<()> {
         let door = Door {
             seats: self.seats.clone(),
@@ -224,23 +256,42 @@ impl Shared {
             },
             phase: self.phase.subscribe(),
         };
-        let mut phase = self.phase.subscribe();
-        let closing = async move {
-            // An error is the end of the server.
-            let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
-        };
-        let connections = door::connections(listener, door);
-        let serving =
-            transport.add_routes(routes).serve_with_incoming_shutdown(connections, closing);
-        let spawned = self.sockets().as_mut().map(|sockets| {
-            sockets.spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::error!(%error, "a socket is served no longer");
-                }
-            });
-        });
-        let ended = || Error::new(ErrorKind::Closed, Operation::Open, "the server was stopped");
-        spawned.ok_or_else(ended)?;
+        {
+            let mut sockets = self.sockets();
+            let ended = || Error::new(ErrorKind::Closed, Operation::Open, "the server was stopped");
+            let sockets = sockets.as_mut().ok_or_else(ended)?;
+            let mut guests = Vec::new();
+            for thread in threads.all() {
+                let (sender, let_in) = mpsc::unbounded_channel();
+                let door = door.clone();
+                let connections = UnboundedReceiverStream::new(let_in)
+                    .map(move |(guest, place)| door.connection::<L>(guest, place));
+                let serving = transport
+                    .clone()
+                    .add_routes(routes.clone())
+                    .serve_with_incoming_shutdown(connections, closing(self.phase.subscribe()));
+                sockets.spawn_on(
+                    async move {
+                        if let Err(error) = serving.await {
+                            tracing::error!(%error, "a socket is served no longer");
+                        }
+                    },
+                    &thread.handle,
+                );
+                guests.push((thread, sender));
+            }
+            let closing = closing(self.phase.subscribe());
+            let letting_in = let_in(Doorkeeper::new(listener, door), guests);
+            sockets.spawn_on(
+                async move {
+                    tokio::select! {
+                        () = closing => {}
+                        () = letting_in => {}
+                    }
+                },
+                &threads.first().handle,
+            );
+        }
         self.tell_health(ServingStatus::Serving).await;
         Ok(())
     }
@@ -253,6 +304,28 @@ impl Shared {
 
     fn sockets(&self) -> std::sync::MutexGuard<'_, Option<JoinSet<()>>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Until the server lets nobody in any more.
+async fn closing(mut phase: watch::Receiver<Phase>) {
+    // An error is the end of the server.
+    let _ = phase.wait_for(|phase| *phase != Phase::Open).await;
+}
+
+/// Those who are let in to a thread.
+type Guests<A> = mpsc::UnboundedSender<(Guest<A>, Place)>;
+
+/// Lets connections in, each to the thread that has the fewest.
+async fn let_in<L: Listen>(mut door: Doorkeeper<L>, threads: Vec<(Thread, Guests<L::Arrived>)>) {
+    loop {
+        let guest = door.next().await;
+        let Some((thread, guests)) = threads.iter().min_by_key(|(thread, _)| thread.load()) else {
+            return;
+        };
+        if guests.send((guest, thread.place())).is_err() {
+            return;
+        }
     }
 }
 

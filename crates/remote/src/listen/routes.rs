@@ -39,6 +39,7 @@ pub(super) type Transport = Server<Stack<MeteredLayer, Stack<DeadlineLayer, Iden
 pub(super) fn transport(options: &Options) -> Transport {
     let Options {
         limits: _,
+        threads: _,
         connections_max: _,
         streams_max,
         first_call_within: _,

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::{Error, Operation, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tonic::transport::{Identity, ServerTlsConfig};
 
+use super::BACKLOG;
 use super::door::Listen;
 use super::tokens::Tokens;
 
@@ -73,8 +74,9 @@ impl Tls {
     }
 }
 
-pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
+/// A listener that belongs to the runtime of the caller.
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener> {
+    listener(address).map_err(|error| {
         let kind = match error.kind() {
             ErrorKind::AddrInUse => tidegate_core::ErrorKind::Unavailable,
             _ => tidegate_core::ErrorKind::Invalid,
@@ -93,17 +95,30 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // WHY: a server that is started anew must not wait for what is left of the last one's connections.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 pub(super) fn invalid(address: SocketAddr, why: impl Into<String>) -> Error {
     Error::new(tidegate_core::ErrorKind::Invalid, Operation::Open, why).about(address.to_string())
 }
 
 impl Listen for TcpListener {
+    type Arrived = std::net::TcpStream;
     type Io = TcpStream;
 
-    async fn accept(&self) -> io::Result<Option<TcpStream>> {
+    async fn accept(&self) -> io::Result<Option<Self::Arrived>> {
         let (stream, _) = TcpListener::accept(self).await?;
         stream.set_nodelay(true)?;
-        Ok(Some(stream))
+        stream.into_std().map(Some)
+    }
+
+    fn take_in(arrived: Self::Arrived) -> io::Result<TcpStream> {
+        TcpStream::from_std(arrived)
     }
 }
 
@@ -128,8 +143,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_is_taken_is_a_matter_of_time() {
-        let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let error = bind(taken.local_addr().unwrap()).await.unwrap_err();
+        let taken = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let error = bind(taken.local_addr().unwrap()).unwrap_err();
         assert_eq!(error.kind(), tidegate_core::ErrorKind::Unavailable);
         assert!(error.to_string().contains("another program listens there"), "{error}");
     }

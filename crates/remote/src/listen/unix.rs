@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
+use super::BACKLOG;
 use super::door::Listen;
 
 /// Longest path of a socket in bytes: what `sockaddr_un` holds, less the zero behind it.
 const PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 1_024;
 
 /// Puts a socket at `path` that only its user and root can connect to, in the place of whatever socket
 /// or file has the name. INVARIANT: called by the process that holds the lock of the data beside it,
@@ -72,17 +71,22 @@ pub fn socket_path(path: &Path) -> io::Result<(Option<File>, PathBuf)> {
 }
 
 impl Listen for UnixListener {
+    type Arrived = std::os::unix::net::UnixStream;
     type Io = UnixStream;
 
-    async fn accept(&self) -> io::Result<Option<UnixStream>> {
+    async fn accept(&self) -> io::Result<Option<Self::Arrived>> {
         let (stream, _) = UnixListener::accept(self).await?;
         let peer = stream.peer_cred()?.uid();
         let own = rustix::process::geteuid().as_raw();
         if may_enter(peer, own) {
-            return Ok(Some(stream));
+            return stream.into_std().map(Some);
         }
         tracing::warn!(peer, "another user's program was not let in to the socket");
         Ok(None)
+    }
+
+    fn take_in(arrived: Self::Arrived) -> io::Result<UnixStream> {
+        UnixStream::from_std(arrived)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The engine in this process, and the socket on which others reach it.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate_core::{Atomic, Broker, Driver, Error, ErrorKind, Operation, Result};
 use tidegate_remote::listen::{Options, Server};
-use tokio::runtime::{Builder, Runtime};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "socket";
@@ -14,19 +14,13 @@ const SOCKET: &str = "socket";
 const DRAIN: Duration = Duration::from_secs(2);
 /// Threads that answer on the socket. WHY: not the application's runtime: a handler that blocks it must
 /// not keep other processes waiting, and it may end before the broker does.
-const THREADS: usize = 2;
+const THREADS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
 /// The engine with its socket.
 #[derive(Debug)]
 pub(super) struct Holder {
     broker: Broker,
-    socket: Mutex<Option<Socket>>,
-}
-
-#[derive(Debug)]
-struct Socket {
-    server: Server,
-    runtime: Option<Runtime>,
+    socket: Mutex<Option<Server>>,
 }
 
 /// Where the socket of a data directory is.
@@ -38,7 +32,7 @@ impl Holder {
     /// Opens the socket beside the data. Without one the engine serves this process alone, and that is
     /// logged.
     pub(super) async fn new(broker: Broker, dir: &Path) -> Self {
-        let socket = Socket::open(broker.clone(), socket_of(dir)).await;
+        let socket = listen(broker.clone(), &socket_of(dir)).await;
         let socket = socket.inspect_err(|error| {
             tracing::warn!(%error, "no socket beside the data: no other process can attach");
         });
@@ -64,33 +58,14 @@ impl Holder {
     pub(super) async fn close(&self) -> Result<()> {
         let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(socket) = socket {
-            socket.server.stop(DRAIN).await;
+            socket.stop(DRAIN).await;
         }
         self.broker.close().await
     }
 }
 
-impl Socket {
-    async fn open(broker: Broker, path: PathBuf) -> std::io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("tidegate-socket")
-            .enable_all()
-            .build()?;
-        let mut opened = Self { server: Server::new(broker, Options::default()), runtime: None };
-        let server = opened.server.clone();
-        let listening = runtime.spawn(async move { server.listen_unix(&path).await });
-        opened.runtime = Some(runtime);
-        listening.await.map_err(std::io::Error::other)??;
-        Ok(opened)
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // WHY: a runtime must not be waited for where another one runs.
-            runtime.shutdown_background();
-        }
-    }
+async fn listen(broker: Broker, path: &Path) -> std::io::Result<Server> {
+    let server = Server::new(broker, Options { threads: Some(THREADS), ..Options::default() });
+    server.listen_unix(path).await?;
+    Ok(server)
 }

@@ -163,7 +163,8 @@ async fn serve(
     ready_file: Option<&Path>,
     signals: &mut Signals,
 ) -> Result<End, Failure> {
-    let server = Server::new(broker.clone(), Options::default());
+    let threads = std::thread::available_parallelism().ok();
+    let server = Server::new(broker.clone(), Options { threads, ..Options::default() });
     let mut account = Account::of(broker, &ports.native, ports.sqs.access_keys);
     let sqs = ports.sqs.open(broker)?;
     for port in ports.native {
