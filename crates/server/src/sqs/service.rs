@@ -301,3 +301,87 @@ fn check(broker: &Broker) -> Result<(), Error> {
         Err(Error::new(ErrorKind::Unsupported, Operation::Open, why).about("the SQS server"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::{ManualClock, memory};
+    use tokio::time::Instant;
+
+    use super::super::limits::{ANSWERS_BYTES_MAX, ANSWERS_WITHIN, SMALL_ANSWER_BYTES_MAX};
+    use super::*;
+
+    const URL: &str = "http://localhost/000000000000/mail";
+
+    struct Stand(Service);
+
+    impl Stand {
+        /// A server with one queue, in which one message waits.
+        async fn new() -> Self {
+            let broker = memory::broker(Arc::new(ManualClock::new()));
+            let stand = Self(Service::new(broker, Options::default()).unwrap());
+            stand.ask("CreateQueue", r#"{"QueueName":"mail"}"#.to_owned()).await;
+            let send = format!(r#"{{"QueueUrl":"{URL}","MessageBody":"hello"}}"#);
+            assert_eq!(stand.ask("SendMessage", send).await.status(), StatusCode::OK);
+            stand
+        }
+
+        async fn ask(&self, action: &str, body: String) -> http::Response<Bytes> {
+            let request = http::Request::post("/")
+                .header("host", "localhost")
+                .header("content-type", "application/x-amz-json-1.0")
+                .header("x-amz-target", format!("AmazonSQS.{action}"));
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            self.0.answer(parts, body.into(), "http").await
+        }
+
+        async fn receive(&self) -> http::Response<Bytes> {
+            self.ask("ReceiveMessage", format!(r#"{{"QueueUrl":"{URL}"}}"#)).await
+        }
+
+        async fn all_room_for_small_answers(&self) -> Vec<Taken> {
+            let mut taken = Vec::new();
+            for _ in 0..ANSWERS_BYTES_MAX / SMALL_ANSWER_BYTES_MAX {
+                taken.push(self.0.room().take(SMALL_ANSWER_BYTES_MAX).await.unwrap());
+            }
+            taken
+        }
+    }
+
+    fn ends_its_connection(answer: &http::Response<Bytes>) -> bool {
+        answer.headers().get(CONNECTION).is_some_and(|value| value == "close")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receive_that_finds_no_room_is_told_to_come_again_and_takes_nothing() {
+        let stand = Stand::new().await;
+        let taken = stand.all_room_for_small_answers().await;
+        let begun = Instant::now();
+        let refused = stand.receive().await;
+        assert_eq!(begun.elapsed(), ANSWERS_WITHIN);
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(ends_its_connection(&refused));
+        let text = String::from_utf8_lossy(refused.body());
+        assert!(text.contains("ServiceUnavailable") && text.contains("try again"), "{text}");
+        drop(taken);
+        let received = stand.receive().await;
+        assert_eq!(received.status(), StatusCode::OK);
+        assert!(!ends_its_connection(&received));
+        assert!(String::from_utf8_lossy(received.body()).contains("hello"));
+    }
+
+    /// The answer is made, and there is no room for it to wait in.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_finds_no_room_is_not_given_and_its_connection_ends() {
+        let stand = Stand::new().await;
+        for n in 0..100 {
+            let name = format!("{n:03}{}", "q".repeat(77));
+            stand.ask("CreateQueue", format!(r#"{{"QueueName":"{name}"}}"#)).await;
+        }
+        let list = || stand.ask("ListQueues", "{}".to_owned());
+        assert_eq!(list().await.status(), StatusCode::OK);
+        let _taken = stand.all_room_for_small_answers().await;
+        let refused = list().await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(ends_its_connection(&refused) && refused.body().is_empty());
+    }
+}
