@@ -123,7 +123,8 @@ impl Redis {
                         call.arg(number);
                     });
                 };
-                done += count(&self.change(script, &first.lies_in, ADMINISTER, numbers).await?)?;
+                let changed = self.change_and_carry(script, &first.lies_in, ADMINISTER, numbers);
+                done += count(&changed.await?)?;
             }
         }
         Ok(done)

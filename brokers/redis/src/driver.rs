@@ -14,6 +14,7 @@ use tidegate_core::{
 };
 
 use crate::capabilities::capabilities;
+use crate::carriers::Carriers;
 use crate::config::Config;
 use crate::gather::{Gather, Gathered, Wanted};
 use crate::link::Link;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     capabilities: Capabilities,
     pub(crate) wake: Wake,
     pub(crate) gather: Gather,
+    pub(crate) carriers: Carriers,
     /// Queues as last seen. What is read of them does not change, or is the script's own to check.
     known: RwLock<HashMap<QueueName, Arc<QueueSpec>>>,
     turns: AtomicU64,
@@ -61,6 +63,7 @@ pub async fn connect(config: Config) -> Result<Broker> {
         wake: Wake::new(config.clone()),
         config,
         gather: Gather::default(),
+        carriers: Carriers::default(),
         known: RwLock::default(),
         turns: AtomicU64::new(fastrand::u64(..1 << 32)),
         closed: AtomicBool::new(false),
@@ -154,7 +157,8 @@ impl Redis {
         Ok(spec)
     }
 
-    /// Runs a script that changes tasks and carries over what it sent away.
+    /// Runs a script that changes tasks. What it sent away is carried over by somebody else: no call waits for another
+    /// queue's server.
     pub(crate) async fn change(
         &self,
         script: &script::Script,
@@ -165,11 +169,25 @@ impl Redis {
         let told = self.link.run(script, partition, doing, arguments).await?;
         let Told { moves, answer } = Told::of(told, doing)?;
         if moves > 0 {
+            self.have_carried(partition);
+        }
+        Ok(answer)
+    }
+
+    /// The same, after which what was sent away has arrived, unless where it goes is away.
+    pub(crate) async fn change_and_carry(
+        &self,
+        script: &script::Script,
+        partition: &Partition,
+        doing: Operation,
+        arguments: impl FnOnce(&mut Cmd),
+    ) -> Result<redis::Value> {
+        let told = self.link.run(script, partition, doing, arguments).await?;
+        let Told { moves, answer } = Told::of(told, doing)?;
+        if moves > 0 {
             match self.impatient().carry_over(partition, doing).await {
-                // WHY: the call is done, and the moves are written down for whoever asks next.
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(%error, "tasks that go to another queue have not arrived yet");
-                }
+                // WHY: the call is done, and the moves are written down.
+                Err(error) if error.is_retryable() => self.have_carried(partition),
                 carried => carried?,
             }
         }
@@ -366,7 +384,9 @@ impl Driver for Redis {
 
     async fn close(&self) -> Result<()> {
         self.shared.closed.store(true, Memory::Release);
+        self.shared.carriers.close();
         self.shared.wake.all();
+        self.shared.carriers.end(self.shared.config.response_timeout).await;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod atomic;
 mod capabilities;
+mod carriers;
 mod config;
 mod driver;
 mod envelope;

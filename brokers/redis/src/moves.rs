@@ -1,5 +1,5 @@
 //! Tasks that go from one queue to another: dead letters, and back. The source writes the move down in the step that
-//! takes the task out; whoever sees it carries it over; the target knows it by its name if it comes twice.
+//! takes the task out; whoever sees it has it carried over; the target knows it by its name if it comes twice.
 
 use redis::Cmd;
 use tidegate_core::{Operation, QueueName, Result};
@@ -13,9 +13,11 @@ use crate::script;
 const ROUND: usize = 100;
 
 impl Redis {
-    /// Carries over all that is on its way out of a partition. Whatever is not, because the connection was lost,
-    /// is by the next who asks the partition for anything.
+    /// Carries over all that is on its way out of a partition. What goes to a queue that is away stays written down,
+    /// the rest goes on.
     pub(crate) async fn carry_over(&self, from: &Partition, doing: Operation) -> Result<()> {
+        let mut away: Vec<QueueName> = Vec::new();
+        let mut carried = Ok(());
         loop {
             let moves = self
                 .link
@@ -23,20 +25,31 @@ impl Redis {
                     call.arg(ROUND);
                 })
                 .await?;
-            let moves = Parts::of(moves, doing)?;
-            if moves.len() == 0 {
-                return Ok(());
-            }
-            for one in moves.each() {
+            let mut arrivals = 0;
+            for one in Parts::of(moves, doing)?.each() {
                 let mut one = one?;
                 let (name, to) =
                     (one.bytes()?, QueueName::new(one.text()?).map_err(|_| strange(doing))?);
                 let (key, content) = (one.maybe_text()?, one.bytes()?);
-                let arrived = self.arrive(&to, key.as_deref(), &name, &content, doing).await?;
+                if away.contains(&to) {
+                    continue;
+                }
+                let arrived = match self.arrive(&to, key.as_deref(), &name, &content, doing).await {
+                    Ok(arrived) => arrived,
+                    Err(error) => {
+                        away.push(to);
+                        carried = carried.and(Err(error));
+                        continue;
+                    }
+                };
                 let moved = |call: &mut Cmd| {
                     call.arg(&name[..]).arg(i64::from(arrived));
                 };
                 self.link.run(&script::MOVED, from, doing, moved).await?;
+                arrivals += 1;
+            }
+            if arrivals == 0 {
+                return carried;
             }
         }
     }

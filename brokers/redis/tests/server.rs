@@ -9,7 +9,8 @@ use redis::{Client, cmd};
 use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{
     AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, Lease, ManualClock, NewTask,
-    Ordering, Partitions, QueueName, QueueSpec, ReceiveOptions, SessionOptions, Unique, Verdict,
+    Ordering, Partitions, QueueName, QueueSpec, ReceiveOptions, SessionOptions, Settled, State,
+    Unique, Verdict,
 };
 use tidegate_redis::Config;
 
@@ -126,15 +127,15 @@ async fn the_smaller_of_the_senders_bound_and_the_queues_holds_and_nothing_is_tr
 #[tokio::test]
 async fn a_move_that_was_cut_short_is_finished_once_by_whoever_asks_next() {
     let Some(server) = server().await else { return };
-    let broker = broker(&server, "").await;
+    let dying = broker(&server, "").await;
     let graves = named("graves");
     let policy = DeadLetterPolicy { queue: Some(graves.clone()), ..DeadLetterPolicy::default() };
-    broker
+    dying
         .declare(&QueueSpec { dead_letters: policy, ..QueueSpec::new(named("mail")) })
         .await
         .unwrap();
-    let receiver = broker.open(&named("mail"), &SessionOptions::default()).await.unwrap();
-    broker.enqueue_one(&named("mail"), NewTask::new("k", "x")).await.unwrap();
+    let receiver = dying.open(&named("mail"), &SessionOptions::default()).await.unwrap();
+    dying.enqueue_one(&named("mail"), NewTask::new("k", "x")).await.unwrap();
     let lease = receiver.receive(&ReceiveOptions::up_to(1)).await.unwrap().pop().unwrap();
     // What it goes to cannot be reached for a while.
     let (journal, target) = ("tidegate:{mail/0}:j", "tidegate:{graves/0}:m");
@@ -142,21 +143,40 @@ async fn a_move_that_was_cut_short_is_finished_once_by_whoever_asks_next() {
     let _: () = cmd("RENAME").arg(target).arg("aside").query_async(&mut client).await.unwrap();
     let _: () = cmd("SET").arg(target).arg("no hash").query_async(&mut client).await.unwrap();
     let dead = Verdict::DeadLetter { reason: "no".into() };
-    receiver.settle(&[(lease.token.clone(), dead)]).await.unwrap_err();
+    // Nobody waits for it, and who carries it over ends with its broker.
+    let settled = receiver.settle_one(&lease.token, dead).await.unwrap();
+    assert_eq!(settled, Settled::Done { state: State::Dead });
+    tokio::time::timeout(GUARD, dying.close()).await.expect("it never ends").unwrap();
     let on_its_way: Vec<Vec<u8>> =
         cmd("HGETALL").arg(journal).query_async(&mut client).await.unwrap();
     assert_eq!(on_its_way.len(), 2, "one move: its name and what it holds");
     let _: () = cmd("RENAME").arg("aside").arg(target).query_async(&mut client).await.unwrap();
 
-    let inspect = broker.inspect().unwrap();
+    let other = broker(&server, "").await;
+    let inspect = other.inspect().unwrap();
+    let mut watching = client.clone();
+    let mut all_arrived = async || {
+        let arrived = async {
+            while cmd("HLEN").arg(journal).query_async(&mut watching).await != Ok(0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(GUARD, arrived).await.expect("it never arrives");
+    };
+    assert_eq!(inspect.stats(&graves).await.unwrap().ready, 0, "nobody was left to carry it");
     assert_eq!(inspect.stats(&named("mail")).await.unwrap().live(), 0);
+    all_arrived().await;
     assert_eq!(inspect.stats(&graves).await.unwrap().ready, 1);
-    let left: u64 = cmd("HLEN").arg(journal).query_async(&mut client).await.unwrap();
-    assert_eq!(left, 0);
 
     // As if nobody had lived to write down that it arrived.
     let _: () = cmd("HSET").arg(journal).arg(&on_its_way).query_async(&mut client).await.unwrap();
+    let _: () = cmd("HINCRBY")
+        .arg(&["tidegate:{mail/0}:m", "moves", "1"])
+        .query_async(&mut client)
+        .await
+        .unwrap();
     assert_eq!(inspect.stats(&named("mail")).await.unwrap().live(), 0);
+    all_arrived().await;
     assert_eq!(inspect.stats(&graves).await.unwrap().ready, 1, "the same move twice is one");
 }
 

@@ -1,5 +1,7 @@
 //! While nobody takes over, and while replicas are missing.
 
+use std::collections::BTreeSet;
+
 use tidegate_conformance::services::redis_cluster::PrivateCluster;
 use tidegate_core::{
     Broker, DeadLetterPolicy, Lease, NewTask, Partitions, QueueName, QueueSpec, ReceiveOptions,
@@ -80,6 +82,57 @@ async fn while_nobody_takes_over_calls_end_in_time_and_what_others_serve_is_serv
         insist(|| buried.receive(&options)).await
     })
     .await;
+}
+
+/// A call that waits for the server that hangs is not saved by the end of its patience.
+const LONGER_THAN_GUARD: &str = "response_timeout_ms=600000";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_server_of_a_dead_letter_queue_hangs_its_source_is_served() {
+    let Some(mut cluster) = cluster().await else { return };
+    serve_in_part(&cluster);
+    let broker = broker(&cluster, LONGER_THAN_GUARD).await;
+    let (graves, _) = queue_at(&cluster, 0);
+    let (mail, _) = queue_at(&cluster, 1);
+    let dead_letters =
+        DeadLetterPolicy { queue: Some(graves.clone()), ..DeadLetterPolicy::default() };
+    let spec = QueueSpec { dead_letters, lease: LEASE, ..QueueSpec::new(mail.clone()) };
+    broker.declare(&spec).await.unwrap();
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let buried = broker.open(&graves, &SessionOptions::default()).await.unwrap();
+    for number in 0..20 {
+        send(&broker, &mail, number).await.unwrap();
+    }
+    let leases = receiver.receive(&ReceiveOptions::up_to(20)).await.unwrap();
+    let (dead, alive) = leases.split_at(10);
+    cluster.kill(replica_of(&cluster, 0));
+    cluster.freeze(0).unwrap();
+
+    let source = async {
+        for lease in dead {
+            let reason = Verdict::DeadLetter { reason: "of no use".into() };
+            let settled = receiver.settle_one(&lease.token, reason).await.unwrap();
+            assert_eq!(settled, Settled::Done { state: State::Dead });
+        }
+        for lease in alive {
+            let settled = receiver.complete(lease).await.unwrap();
+            assert_eq!(settled, Settled::Done { state: State::Done });
+        }
+        send(&broker, &mail, 20).await.unwrap();
+        assert_eq!(receiver.receive(&ReceiveOptions::up_to(1)).await.unwrap().len(), 1);
+    };
+    tokio::time::timeout(GUARD, source).await.expect("a call that waits for another's server");
+
+    cluster.unfreeze(0).unwrap();
+    let (mut arrived, options) = (Vec::new(), ReceiveOptions::up_to(20));
+    let all = async {
+        while arrived.len() < dead.len() {
+            arrived.extend(insist(|| buried.receive(&options)).await);
+        }
+    };
+    tokio::time::timeout(2 * GUARD, all).await.expect("dead tasks that never arrive");
+    let ids = |leases: &[Lease]| leases.iter().map(|it| it.task.id).collect::<BTreeSet<_>>();
+    assert_eq!((arrived.len(), ids(&arrived)), (dead.len(), ids(dead)));
 }
 
 /// A queue of two partitions of which one is at the first server, and so is its dead-letter queue.
