@@ -6,9 +6,7 @@
 
 if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()
-local most = meta.capacity
-local own = tonumber(ARGV[1])
-if own >= 0 and (most < 0 or own < most) then most = own end
+local most = bound_with(tonumber(ARGV[1]))
 local answers = {}
 local i = 2
 while i <= #ARGV do

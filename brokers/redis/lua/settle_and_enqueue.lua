@@ -11,9 +11,7 @@ if why then return told({ string.lower(why), {} }) end
 local verdict = ARGV[4]
 local leaves = verdict == 'C' or verdict == 'X' or (verdict == 'R' and attempts_of(record) >= meta.attempts)
 
-local most = meta.capacity
-local own = tonumber(ARGV[7])
-if own >= 0 and (most < 0 or own < most) then most = own end
+local most = bound_with(tonumber(ARGV[7]))
 
 local tasks, room, keys = {}, meta.live - (leaves and 1 or 0), {}
 local i = 8

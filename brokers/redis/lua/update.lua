@@ -14,6 +14,7 @@ local fields = { 'revision', ARGV[2], 'due', '0' }
 for i = 3, #ARGV do fields[i + 2] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
 local had = meta.retention_us
+meta = nil
 open()
 if meta.retention_us >= 0 and had < 0 then
   local function enlist(stream)

@@ -27,9 +27,16 @@ impl Script {
 }
 
 const PARTITION: &str = include_str!("../lua/partition.lua");
+const TASKS: &str = include_str!("../lua/tasks.lua");
 const SETTLING: &str = include_str!("../lua/settling.lua");
 const ATTEMPTS: &str = include_str!("../lua/attempts.lua");
 const VIEWS: &str = include_str!("../lua/views.lua");
+const LEAVING: &str = include_str!("../lua/leaving.lua");
+const HANDING_OUT: &str = include_str!("../lua/handing_out.lua");
+/// These answer for plain tasks before what is behind them is made.
+const ENQUEUE_PLAIN: &str = include_str!("../lua/enqueue_plain.lua");
+const RECEIVE_PLAIN: &str = include_str!("../lua/receive_plain.lua");
+const SETTLE_PLAIN: &str = include_str!("../lua/settle_plain.lua");
 
 macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = [$($part:expr),*] $file:literal, $replicas:ident;)*) => {
@@ -45,25 +52,25 @@ macro_rules! scripts {
 
 scripts! {
     DECLARE = [] "declare.lua", Have;
-    UPDATE = [] "update.lua", Have;
-    ENQUEUE = [] "enqueue.lua", Have;
-    RECEIVE = [ATTEMPTS] "receive.lua", MayLack;
-    ATTEMPT = [ATTEMPTS] "attempt.lua", MayLack;
-    SETTLE = [SETTLING] "settle.lua", Have;
-    EXTEND = [SETTLING] "extend.lua", MayLack;
-    SETTLE_AND_ENQUEUE = [SETTLING] "settle_and_enqueue.lua", Have;
-    STATS = [] "stats.lua", MayLack;
-    LIST = [VIEWS] "list.lua", MayLack;
-    PEEK = [VIEWS] "peek.lua", MayLack;
-    DEAD = [VIEWS] "dead.lua", MayLack;
-    DROP_DEAD = [] "drop_dead.lua", Have;
-    REDRIVE = [] "redrive.lua", Have;
+    UPDATE = [TASKS] "update.lua", Have;
+    ENQUEUE = [ENQUEUE_PLAIN, TASKS] "enqueue.lua", Have;
+    RECEIVE = [HANDING_OUT, RECEIVE_PLAIN, TASKS, ATTEMPTS] "receive.lua", MayLack;
+    ATTEMPT = [TASKS, ATTEMPTS] "attempt.lua", MayLack;
+    SETTLE = [LEAVING, SETTLE_PLAIN, TASKS, SETTLING] "settle.lua", Have;
+    EXTEND = [TASKS, SETTLING] "extend.lua", MayLack;
+    SETTLE_AND_ENQUEUE = [TASKS, SETTLING] "settle_and_enqueue.lua", Have;
+    STATS = [TASKS] "stats.lua", MayLack;
+    LIST = [TASKS, VIEWS] "list.lua", MayLack;
+    PEEK = [TASKS, VIEWS] "peek.lua", MayLack;
+    DEAD = [TASKS, VIEWS] "dead.lua", MayLack;
+    DROP_DEAD = [TASKS] "drop_dead.lua", Have;
+    REDRIVE = [TASKS] "redrive.lua", Have;
     PAUSE = [] "pause.lua", Have;
-    PURGE = [] "purge.lua", Have;
-    DELETE = [] "delete.lua", Have;
+    PURGE = [TASKS] "purge.lua", Have;
+    DELETE = [TASKS] "delete.lua", Have;
     GROUP = [] "group.lua", MayLack;
     SHARE_OUT = [] "share_out.lua", MayLack;
     MOVES = [] "moves.lua", MayLack;
-    ARRIVE = [] "arrive.lua", Have;
-    MOVED = [] "moved.lua", Have;
+    ARRIVE = [TASKS] "arrive.lua", Have;
+    MOVED = [TASKS] "moved.lua", Have;
 }

@@ -1,0 +1,74 @@
+-- Handing out tasks, as receive.lua says it.
+
+local want, consumer = tonumber(ARGV[1]), ARGV[4]
+local lease_us = tonumber(ARGV[2])
+local bytes, bytes_max = 0, tonumber(ARGV[7])
+local leases = {}
+local fence, till
+-- Records and ends of leases, written together.
+local kept, timed = {}, {}
+
+local function add(number, record, fields)
+  want = want - 1
+  bytes = bytes + bytes_of(fields, 1, #fields)
+  leases[#leases + 1] = {
+    number, record.f, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
+    record.err or false, fields, record.e0 or record.e,
+  }
+end
+
+local function hand_out(name, number, record, fields)
+  fence = fence and fence + 1 or next_of('fence')
+  record.n, record.f, record.g, record.s = record.n + 1, fence, nil, 'l'
+  local place = #kept
+  kept[place + 1], kept[place + 2] = name, pack(record)
+  timed[place + 1], timed[place + 2] = till, name
+  add(number, record, fields)
+end
+
+-- INVARIANT: what is read is handed out, so no more are read at a time than fit if each is the largest; one always is.
+local function fitting()
+  return math.min(want, math.max(math.floor((bytes_max - bytes) / math.max(meta.largest, 1)), 1))
+end
+local function has_room() return want > 0 and bytes < bytes_max end
+
+local function read(stream, level, count)
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'NOACK', 'STREAMS',
+    base .. stream, '>')
+  local entries = read and read[1] and read[1][2] or {}
+  if #entries == 0 then return 0 end
+  local names = {}
+  for place, entry in ipairs(entries) do names[place] = name_of(entry[1]) end
+  local records = redis.call('HMGET', base .. 't', unpack(names))
+  for place, entry in ipairs(entries) do
+    local number = tonumber(names[place])
+    local record = records[place] and unpacked(records[place]) or fresh(number, stream, level)
+    hand_out(names[place], number, record, entry[2])
+  end
+  redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1])
+  return #entries
+end
+
+-- Whether there is a queue to hand out from.
+local function begin()
+  if not open() then return false end
+  if lease_us < 0 then lease_us = meta.lease_us end
+  till = text(now + lease_us)
+  return true
+end
+
+-- Writes down what was handed out, and answers.
+local function handed_out()
+  local due = -1
+  if #leases > 0 then
+    if fence then
+      set('fence', fence)
+      redis.call('HSET', base .. 't', unpack(kept))
+    end
+    redis.call('ZADD', base .. 'l', unpack(timed))
+    due_by(now + lease_us)
+  elseif meta.due < NEVER then
+    due = math.max(meta.due - now, 0)
+  end
+  return told({ leases, lease_us, due, meta.id, now, bytes })
+end
