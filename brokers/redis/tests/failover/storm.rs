@@ -77,7 +77,7 @@ const SIZE: usize = 60_000;
 /// So that little is left to do when the last master has died.
 const CAPACITY: u64 = 600;
 /// Tasks that are more than what the system keeps for a replica that does not read.
-const BEHIND: usize = 400;
+const BEHIND: usize = 1_000;
 
 /// How a master dies.
 #[derive(Clone, Copy)]
