@@ -13,4 +13,5 @@ mod suite {
     pub(crate) mod schema;
     pub(crate) mod settles;
     pub(crate) mod stage;
+    pub(crate) mod timers;
 }
