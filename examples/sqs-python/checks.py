@@ -178,7 +178,7 @@ def dead_letters_go_and_come_back():
     [message] = receive(url)
     SQS.change_message_visibility(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
     assert receive(url) == []
-    [moved] = receive(dead, VisibilityTimeout=0)
+    [moved] = receive(dead, VisibilityTimeout=0, WaitTimeSeconds=20)
     assert moved["MessageId"] == message["MessageId"]
     assert moved["Attributes"]["DeadLetterQueueSourceArn"] == arn(url)
     until("the lease is over", lambda: SQS.get_queue_attributes(
