@@ -59,9 +59,23 @@ impl SameCalls {
     async fn new(server: Arc<PrivateRedis>) -> Result<Self> {
         let connection = peers::redis::connect(&server).await?;
         let scripts = Arc::new(Scripts {
-            enqueue: script!("partition.lua", "enqueue.lua"),
-            receive: script!("partition.lua", "receive.lua"),
-            settle: script!("partition.lua", "settling.lua", "settle.lua"),
+            enqueue: script!("partition.lua", "enqueue_plain.lua", "tasks.lua", "enqueue.lua"),
+            receive: script!(
+                "partition.lua",
+                "handing_out.lua",
+                "receive_plain.lua",
+                "tasks.lua",
+                "attempts.lua",
+                "receive.lua"
+            ),
+            settle: script!(
+                "partition.lua",
+                "leaving.lua",
+                "settle_plain.lua",
+                "tasks.lua",
+                "settling.lua",
+                "settle.lua"
+            ),
             key: format!("same:{{{}/0}}:m", peers::tidegate::QUEUE),
         });
         Ok(Self { server, connection, scripts })
