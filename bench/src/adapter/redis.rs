@@ -120,7 +120,7 @@ impl Client for SameCallsClient {
 
     async fn receive(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
         let mut call = self.scripts.receive.key(&self.scripts.key);
-        call.arg(most).arg(-1).arg(1).arg("tidegate");
+        call.arg(most).arg(-1).arg(1).arg("tidegate").arg("").arg("new").arg(16 << 20);
         let answer: Value = call.invoke_async(&mut self.connection).await?;
         let (leases, id) = told(answer).ok_or("an answer that nobody expected")?;
         let mut payloads = Vec::with_capacity(leases.len());
