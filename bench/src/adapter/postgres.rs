@@ -20,12 +20,11 @@ use crate::peers;
 const ENQUEUE: &str = "SELECT outcomes, ids, seqs \
     FROM same.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const CLAIM: &str = "SELECT seq, deliveries, uncounted, priority, id, kind, key, headers, last_error, moved, \
-    enqueued_at, payload, fence, until, lease, place FROM same.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    enqueued_at, payload, fence, until, lease, place FROM same.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const HORIZON: &str = "SELECT priorities, lows, open FROM same.horizon($1, $2, $3, $4)";
 const SETTLE: &str = "SELECT outcomes, states, woken FROM same.settle($1, $2, $3, $4, $5, $6)";
 /// As often as the adapter does.
 const HORIZON_EVERY: Duration = Duration::from_millis(200);
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(super) async fn start(dir: &Path, durability: Durability, clients: usize) -> Result<Contest> {
     let server = peers::postgres::serve(dir, durability).await?;
@@ -63,7 +62,6 @@ struct Reached {
     lows: Vec<String>,
     open: Vec<String>,
     asked_at: Instant,
-    looked_at: Instant,
 }
 
 impl SameCalls {
@@ -76,7 +74,6 @@ impl SameCalls {
             lows: Vec::new(),
             open: Vec::new(),
             asked_at: Instant::now(),
-            looked_at: Instant::now(),
         };
         Ok(Self { server, pool, queue: id.try_get(0)?, reached: Arc::new(Mutex::new(reached)) })
     }
@@ -115,16 +112,6 @@ impl SameCallsClient {
 
     fn reached(&self) -> Reached {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether a claim looks for what is due.
-    fn look_is_due(&self) -> bool {
-        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = reached.looked_at.elapsed() >= LOOK_EVERY;
-        if is_due {
-            reached.looked_at = Instant::now();
-        }
-        is_due
     }
 
     /// What the adapter asks now and then, so that claims do not walk over what is gone.
@@ -183,10 +170,10 @@ impl Client for SameCallsClient {
     }
 
     async fn receive(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
-        let (reached, looks) = (self.reached(), self.look_is_due());
+        let reached = self.reached();
         let (most, none) = (most as i32, None::<i64>);
         let (attempt, bytes) = (None::<&[u8]>, limits::RECEIVE_BYTES_MAX as i64);
-        let parameters: [Parameter<'_>; 12] = [
+        let parameters: [Parameter<'_>; 11] = [
             (&self.queue, Type::INT8),
             (&1_i64, Type::INT8),
             (&most, Type::INT4),
@@ -198,7 +185,6 @@ impl Client for SameCallsClient {
             (&reached.timers, Type::TIMESTAMPTZ),
             (&attempt, Type::BYTEA),
             (&bytes, Type::INT8),
-            (&looks, Type::BOOL),
         ];
         let rows = self.query(CLAIM, &parameters).await?;
         let (about, tasks) = rows.split_first().ok_or("there is no such queue")?;

@@ -121,8 +121,7 @@ END $$;
 -- p_lows: for each of p_priorities the transaction before which nothing is left of it, but for what
 -- transactions in p_open have made: `horizon` tells them. A claim walks only what became available later,
 -- however many dead entries lie before that. Priorities that are not given are walked from their beginning.
--- p_from: as of `advance`. p_looks: whether to do first what is due; whoever asks without and is given
--- nothing asks again with. p_lease: how long, in microseconds; null is the queue's. p_attempt: the receive's
+-- p_from: as of `advance`. p_lease: how long, in microseconds; null is the queue's. p_attempt: the receive's
 -- name, if it has one: what an earlier one of that name handed out and is held as it was then is handed out
 -- once more.
 --
@@ -132,7 +131,7 @@ END $$;
 -- No row: no such queue.
 CREATE FUNCTION claim(p_queue bigint, p_session bigint, p_limit integer, p_per_key integer, p_lease bigint,
                       p_priorities smallint[], p_lows text[], p_open text[], p_from timestamptz,
-                      p_attempt bytea, p_bytes bigint, p_looks boolean)
+                      p_attempt bytea, p_bytes bigint)
 RETURNS TABLE (seq bigint, fence bigint, until timestamptz, lease bigint, deliveries integer, uncounted integer,
                priority smallint, id uuid, kind text, key text, headers text, last_error text, moved text,
                enqueued_at timestamptz, payload bytea, place integer)
@@ -161,20 +160,17 @@ DECLARE
     is_again boolean := false;
 BEGIN
     SELECT k.paused, k.ordered, k.lease,
-           k.retention IS NOT NULL AS is_due,
+           k.retention IS NOT NULL OR EXISTS (
+               SELECT FROM tasks AS e WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now) AS is_due,
            ARRAY(SELECT p.priority FROM priorities AS p
                   WHERE p.queue_id = p_queue ORDER BY p.priority DESC) AS levels
       INTO q FROM queues AS k WHERE k.id = p_queue;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF p_looks AND NOT q.is_due THEN
-        q.is_due := EXISTS (SELECT FROM tasks AS e
-                             WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now);
-    END IF;
     -- The row about the call.
     until := now;
-    seq := p_looks::integer;
+    seq := 1;
     deliveries := 0;
     uncounted := 0;
     IF q.is_due THEN

@@ -3,4 +3,4 @@
 -- Guarantee: as of `claim`.
 SELECT seq, deliveries, uncounted, priority, id, kind, key, headers, last_error, moved, enqueued_at, payload,
        fence, until, lease, place
-  FROM {schema}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+  FROM {schema}.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)

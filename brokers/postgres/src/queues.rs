@@ -37,13 +37,8 @@ pub(crate) struct Reached {
     /// When the horizon was last asked for, and when all was last looked at from the beginning.
     asked_at: Timestamp,
     begun_at: Timestamp,
-    /// When a claim last looked for what is due.
-    looked_at: Timestamp,
 }
 
-/// How often claims look for what is due while there are other tasks to hand out: what is due waits
-/// this long for a claim at most.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often the horizon is asked for while tasks are claimed.
 const HORIZON_EVERY: Duration = Duration::from_millis(200);
 /// How often a claim begins from the beginning again: what the server forgot in a failover, or a step of
@@ -68,8 +63,7 @@ impl Queue {
     pub(crate) fn reached(&self, now: Timestamp) -> Reached {
         let mut reached = lock(&self.reached);
         if now.since(reached.begun_at) >= BEGIN_EVERY {
-            let looked_at = reached.looked_at;
-            *reached = Reached { begun_at: now, asked_at: now, looked_at, ..Reached::default() };
+            *reached = Reached { begun_at: now, asked_at: now, ..Reached::default() };
         }
         reached.clone()
     }
@@ -77,16 +71,6 @@ impl Queue {
     /// The timers up to `time` are done.
     pub(crate) fn timers_done(&self, time: SystemTime) {
         lock(&self.reached).timers = time.checked_sub(TIMERS_AGAIN);
-    }
-
-    /// Whether it is time for a claim to look for what is due. Then the next one need not.
-    pub(crate) fn look_is_due(&self, now: Timestamp) -> bool {
-        let mut reached = lock(&self.reached);
-        let is_due = now.since(reached.looked_at) >= LOOK_EVERY;
-        if is_due {
-            reached.looked_at = now;
-        }
-        is_due
     }
 
     /// What a question for the horizon begins with, if it is time for one.

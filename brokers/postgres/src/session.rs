@@ -72,13 +72,10 @@ impl PostgresSession {
     async fn claim(&self, options: &ReceiveOptions) -> Result<(Arc<Queue>, Vec<Lease>)> {
         const RECEIVE: Operation = Operation::Receive;
         let mut queue = self.postgres.queue(&self.name, RECEIVE).await?;
-        let looks = queue.look_is_due(self.postgres.inner.watch.now());
-        let mut rows = self.claim_from(&queue, options, looks).await?;
+        let mut rows = self.claim_from(&queue, options).await?;
         if rows.is_empty() {
             queue = self.postgres.current_queue(&self.name, RECEIVE).await?;
-            rows = self.claim_from(&queue, options, true).await?;
-        } else if rows.len() == 1 && !looks {
-            rows = self.claim_from(&queue, options, true).await?;
+            rows = self.claim_from(&queue, options).await?;
         }
         let Some((about, tasks)) = rows.split_first() else {
             return Err(errors::missing(&self.name, RECEIVE));
@@ -101,12 +98,7 @@ impl PostgresSession {
         Ok((queue, leases))
     }
 
-    async fn claim_from(
-        &self,
-        queue: &Queue,
-        options: &ReceiveOptions,
-        looks: bool,
-    ) -> Result<Vec<Row>> {
+    async fn claim_from(&self, queue: &Queue, options: &ReceiveOptions) -> Result<Vec<Row>> {
         let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id } = options;
         let inner = &self.postgres.inner;
         let reached = queue.reached(inner.watch.now());
@@ -114,7 +106,7 @@ impl PostgresSession {
         let per_key = i32::try_from(*per_key).unwrap_or(i32::MAX);
         let lease = lease.map(micros);
         let attempt = attempt_id.as_ref().map(|id| id.as_str().as_bytes());
-        let parameters: [Parameter<'_>; 12] = [
+        let parameters: [Parameter<'_>; 11] = [
             (&queue.id, ID),
             (&self.number, Type::INT8),
             (&limit, Type::INT4),
@@ -126,7 +118,6 @@ impl PostgresSession {
             (&reached.timers, Type::TIMESTAMPTZ),
             (&attempt, Type::BYTEA),
             (&RECEIVE_BYTES, Type::INT8),
-            (&looks, Type::BOOL),
         ];
         self.call(Operation::Receive, &inner.server.statements.claim, &parameters).await
     }

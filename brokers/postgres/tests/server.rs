@@ -13,5 +13,4 @@ mod suite {
     pub(crate) mod schema;
     pub(crate) mod settles;
     pub(crate) mod stage;
-    pub(crate) mod timers;
 }
