@@ -14,17 +14,6 @@ use crate::durability::Durability;
 use crate::peer::{Client, Peer, Result};
 use crate::peers;
 
-/// A script of the adapter, put together as the adapter does it.
-macro_rules! script {
-    ($($file:literal),*) => {
-        Script::new(concat!($(include_str!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../brokers/redis/lua/",
-            $file
-        ))),*))
-    };
-}
-
 pub(super) async fn start(dir: &Path, durability: Durability) -> Result<Contest> {
     let server = peers::redis::serve(dir, durability).await?;
     // WHY: queues of their own, so that none finds what another has left.
@@ -58,24 +47,11 @@ struct Scripts {
 impl SameCalls {
     async fn new(server: Arc<PrivateRedis>) -> Result<Self> {
         let connection = peers::redis::connect(&server).await?;
+        let [enqueue, receive, settle] = tidegate_redis::of_a_life().map(Script::new);
         let scripts = Arc::new(Scripts {
-            enqueue: script!("partition.lua", "enqueue_plain.lua", "tasks.lua", "enqueue.lua"),
-            receive: script!(
-                "partition.lua",
-                "handing_out.lua",
-                "receive_plain.lua",
-                "tasks.lua",
-                "attempts.lua",
-                "receive.lua"
-            ),
-            settle: script!(
-                "partition.lua",
-                "leaving.lua",
-                "settle_plain.lua",
-                "tasks.lua",
-                "settling.lua",
-                "settle.lua"
-            ),
+            enqueue,
+            receive,
+            settle,
             key: format!("same:{{{}/0}}:m", peers::tidegate::QUEUE),
         });
         Ok(Self { server, connection, scripts })

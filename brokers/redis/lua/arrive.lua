@@ -22,11 +22,7 @@ if meta.ordered then
   end
   if record.k then redis.call('ZADD', base .. 'w', 0, lane_member(record.k, number)) end
 end
-if meta.retention_us >= 0 then
-  redis.call('ZADD', base .. 'r', number, text(number))
-  due_by(number + meta.retention_us)
-end
-live(1)
+come_to_live(number)
 available(number, record, now)
 told(1)
 return 1

@@ -249,6 +249,15 @@ local function advance()
   set('due', due)
 end
 
+-- Counts a task that has entered, and its retention begins.
+local function come_to_live(number)
+  if meta.retention_us >= 0 then
+    redis.call('ZADD', base .. 'r', number, text(number))
+    due_by(number + meta.retention_us)
+  end
+  live(1)
+end
+
 -- Sends a task in, whose fields and values are the arguments from `first` to `last`. Admission was decided.
 local function enter(priority, delay_us, key, dedup, window_us, id, first, last)
   local number = next_of('number')
@@ -274,11 +283,7 @@ local function enter(priority, delay_us, key, dedup, window_us, id, first, last)
       due_by(till)
     end
   end
-  if meta.retention_us >= 0 then
-    redis.call('ZADD', base .. 'r', number, text(number))
-    due_by(number + meta.retention_us)
-  end
-  live(1)
+  come_to_live(number)
   if stream ~= 'h' then
     if record then keep(number, record) end
     woken = woken + 1

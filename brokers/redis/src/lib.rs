@@ -27,3 +27,5 @@ mod wake;
 pub use capabilities::capabilities;
 pub use config::{Config, Serialization};
 pub use driver::connect;
+#[doc(hidden)]
+pub use script::of_a_life;

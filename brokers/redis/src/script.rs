@@ -26,6 +26,11 @@ impl Script {
     }
 }
 
+/// What a task's life takes, for who measures it without the adapter: to send, to receive and to settle.
+pub fn of_a_life() -> [&'static str; 3] {
+    [&ENQUEUE, &RECEIVE, &SETTLE].map(|script| script.code.as_str())
+}
+
 const PARTITION: &str = include_str!("../lua/partition.lua");
 const TASKS: &str = include_str!("../lua/tasks.lua");
 const SETTLING: &str = include_str!("../lua/settling.lua");

@@ -1,6 +1,7 @@
 //! While nobody takes over, and while replicas are missing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tidegate_conformance::services::redis_cluster::PrivateCluster;
 use tidegate_core::{
@@ -124,7 +125,8 @@ async fn while_the_server_of_a_dead_letter_queue_hangs_its_source_is_served() {
     tokio::time::timeout(GUARD, source).await.expect("a call that waits for another's server");
 
     cluster.unfreeze(0).unwrap();
-    let (mut arrived, options) = (Vec::new(), ReceiveOptions::up_to(20));
+    let (mut arrived, options) =
+        (Vec::new(), ReceiveOptions::up_to(20).waiting(Duration::from_secs(1)));
     let all = async {
         while arrived.len() < dead.len() {
             arrived.extend(insist(|| buried.receive(&options)).await);

@@ -56,7 +56,8 @@ pub struct Options {
     /// What one client may have under way.
     pub limits: Limits,
     /// Threads that answer, each with connections of its own. With `None` all are answered on the runtime on which
-    /// [`Server::listen_tcp`] or [`Server::listen_unix`] is called first.
+    /// [`Server::listen_tcp`] or [`Server::listen_unix`] is called first. The threads end with the server, and with
+    /// them what the broker has begun on them: a connection that it made there is made anew when it is needed next.
     pub threads: Option<NonZeroUsize>,
     /// Most connections of all sockets together. One more is closed at once.
     pub connections_max: usize,
