@@ -25,6 +25,7 @@ pub mod limits;
 pub mod memory;
 pub mod name;
 pub mod queue;
+pub mod queueing;
 pub mod receiver;
 pub mod retry;
 pub mod routing;

@@ -12,7 +12,7 @@ use futures_lite::future::poll_once;
 use tempfile::TempDir;
 use tidegate_core::{
     Admin, Driver, Enqueued, ManualClock, NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions,
-    Session, SessionOptions, Unique, Verdict,
+    Session, SessionOptions, Unique, Verdict, queueing,
 };
 
 use crate::Options;
@@ -204,6 +204,36 @@ async fn a_duplicate_is_told_when_its_original_is_durable() {
     let duplicate = poll_once(duplicate).await.unwrap();
     assert!(duplicate.deduplicated);
     assert_eq!(duplicate.sequence, original.sequence);
+}
+
+/// Where others stand in line for its thread a caller leaves the sync to the flusher, and after a while of none
+/// it syncs where it is again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn requests_in_line_are_a_crowd() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(RealDisk) as Arc<dyn Disk>);
+    let driver =
+        EngineDriver::new(Arc::new(Engine::open(&Options::new(dir.path()), &disk).unwrap()));
+    let queue = QueueName::new("q").unwrap();
+    // WHY: the test's own thread, which no worker of the runtime takes over.
+    let handle = tokio::runtime::Handle::current();
+    let seen = std::thread::spawn(move || {
+        let crowd = || driver.engine.shell.commit.knows_a_crowd();
+        handle.block_on(driver.declare(&QueueSpec::new(queue.clone()))).unwrap();
+        let mut seen = Vec::new();
+        for together in [1, 2] {
+            queueing::thread_is_idle();
+            (0..together).for_each(|_| queueing::request_came());
+            handle.block_on(driver.enqueue(&queue, &[task()])).unwrap();
+            seen.push(crowd());
+        }
+        queueing::thread_is_idle();
+        for _ in 0..100 {
+            handle.block_on(driver.enqueue(&queue, &[task()])).unwrap();
+        }
+        seen.push(crowd());
+        seen
+    });
+    assert_eq!(seen.join().unwrap(), [false, true, false]);
 }
 
 /// A receiver that waited is woken by the send and writes its lease while the send is synced: that is no crowd,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use tidegate_core::{Operation, Result};
+use tidegate_core::{Operation, Result, queueing};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::log::segment::Segment;
@@ -247,6 +247,9 @@ impl Commit {
         if self.durability != Durability::Always {
             return self.written_by(shell, needed, doing).await;
         }
+        if queueing::is_in_line() {
+            self.crowd.comes();
+        }
         let in_flight = InFlight::new(self);
         if in_flight.is_alone() && may_block() && !self.crowd.passes() && self.try_take_sync_role()
         {
@@ -339,7 +342,8 @@ impl Commit {
 }
 
 /// Whether callers come faster than syncs end. One who syncs where it is keeps its thread from them, so
-/// after it was overtaken the flusher syncs for a while, even for callers who are alone.
+/// after it was overtaken, or others stood in line for its thread, the flusher syncs for a while, even for callers
+/// who are alone.
 #[derive(Debug, Default)]
 struct Crowd(AtomicUsize);
 

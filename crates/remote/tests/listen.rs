@@ -15,7 +15,7 @@ use tidegate_core::clock::Sleep;
 use tidegate_core::{
     Action, Broker, Clock, DeadFilter, Error, ErrorKind, Inspect, ListOptions, Member, NewTask,
     Operation, Pattern, QueueName, QueueSpec, QueueStats, Result, Right, SystemClock, TaskId,
-    TaskView, Timestamp,
+    TaskView, Timestamp, queueing,
 };
 use tidegate_remote::client::{self, Target};
 use tidegate_remote::listen::{Digest, Options, Server, Tcp, Tls, Tokens};
@@ -287,16 +287,18 @@ async fn one_stream_too_many_waits() {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap().unwrap();
 }
 
-/// A clock that notes which threads ask it.
+/// A clock that notes which threads ask it, and whether requests stand in line for them.
 #[derive(Debug, Default)]
 struct Noting {
     clock: SystemClock,
     asked_by: Mutex<HashSet<ThreadId>>,
+    in_line: Mutex<HashSet<bool>>,
 }
 
 impl Clock for Noting {
     fn now(&self) -> Timestamp {
         self.asked_by.lock().unwrap().insert(thread::current().id());
+        self.in_line.lock().unwrap().insert(queueing::is_in_line());
         self.clock.now()
     }
 
@@ -331,10 +333,46 @@ async fn each_connection_is_answered_by_the_one_thread_that_it_was_given_to() {
     assert_eq!((first.len(), second.len()), (1, 1));
     assert!(first.is_disjoint(second) && !first.contains(&thread::current().id()));
     let mut idle = TcpStream::connect(address).await.unwrap();
+    // WHY: the server speaks first, once it has taken the connection; until then a stop resets it.
+    let mut told = vec![idle.read_u8().await.unwrap()];
     assert!(server.stop(PATIENCE).await);
-    let mut told = Vec::new();
     let ends = idle.read_to_end(&mut told);
     tokio::time::timeout(PATIENCE, ends).await.expect("it stays open").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_come_together_stand_in_line_for_their_thread() {
+    let clock = Arc::new(Noting::default());
+    let options = Options { threads: NonZeroUsize::new(1), ..Options::default() };
+    let broker = tidegate_core::memory::broker(clock.clone());
+    let spec = QueueSpec::new(QueueName::new("mail").unwrap());
+    broker.declare(&spec).await.unwrap();
+    let server = Server::new(broker, options);
+    let address = server.listen_tcp(open()).await.unwrap();
+    let mut calls = BrokerClient::new(channel(address).await);
+    let task = proto::NewTask { kind: "mail".into(), ..proto::NewTask::default() };
+    let request =
+        move |id| proto::EnqueueRequest { id, queue: "mail".into(), tasks: vec![task.clone()] };
+    let (sender, requests) = tokio::sync::mpsc::unbounded_channel();
+    let requests = tokio_stream::wrappers::UnboundedReceiverStream::new(requests);
+    let mut receipts = calls.enqueue(requests).await.unwrap().into_inner();
+    let credit = receipts.message().await.unwrap().unwrap();
+    assert!(credit.credit_bytes > 0);
+    clock.in_line.lock().unwrap().clear();
+    (1..=500).for_each(|id| sender.send(request(id)).unwrap());
+    for _ in 1..=500 {
+        receipts.message().await.unwrap().unwrap();
+    }
+    assert!(clock.in_line.lock().unwrap().contains(&true));
+    for id in 501.. {
+        clock.in_line.lock().unwrap().clear();
+        sender.send(request(id)).unwrap();
+        receipts.message().await.unwrap().unwrap();
+        if clock.in_line.lock().unwrap().contains(&false) {
+            break;
+        }
+        assert!(id < 1_000, "one that comes alone is never seen to");
+    }
 }
 
 /// A broker whose list of queues comes when it is let go.

@@ -5,6 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use tidegate_core::queueing;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// The threads of a server.
@@ -65,6 +66,7 @@ impl Answering {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("tidegate-answers")
+            .on_thread_park(queueing::thread_is_idle)
             .enable_all()
             .build()?;
         Ok(Self { thread: Thread::of(runtime.handle().clone()), runtime: Some(runtime) })

@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use tidegate_core::{Access, Broker, Error};
+use tidegate_core::{Access, Broker, Error, queueing};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::proto::{self, broker_server, hello_response::Event};
@@ -110,6 +110,7 @@ impl Service {
         F: Future<Output = Result<A, Error>> + Send,
     {
         let access = self.admit(&request)?;
+        queueing::request_came();
         // Its part of the room is its own until it is answered.
         let room = call_of(&request);
         room.whole_call();

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt, stream};
 use tidegate_core::access::Action;
 use tidegate_core::{
-    Access, Broker, Enqueued, Error, ErrorKind, NewTask, Operation, QueueName, Result,
+    Access, Broker, Enqueued, Error, ErrorKind, NewTask, Operation, QueueName, Result, queueing,
 };
 use tonic::{Status, Streaming};
 
@@ -110,6 +110,7 @@ impl Sends {
     fn begin(&mut self, read: Vec<Arrived<proto::EnqueueRequest>>) {
         let mut batches: Vec<Batch> = Vec::new();
         for (request, bytes) in read {
+            queueing::request_came();
             self.sort(request, bytes, &mut batches);
         }
         for batch in batches {

@@ -15,6 +15,7 @@ use tidegate_core::capabilities::LeaseSupport;
 use tidegate_core::{
     Access, AttemptId, Error, ErrorKind, Held, Holder, Lease, LeaseToken, Membership, Operation,
     QueueName, ReceiveOptions, Receiver, Result, SessionOptions, Settled, Verdict, limits,
+    queueing,
 };
 use tokio::sync::oneshot;
 use tonic::{Status, Streaming};
@@ -189,6 +190,9 @@ impl Work {
             let asked = Asked { id, session, bytes };
             let is_awaited =
                 matches!(step, Some(Step::Open(_) | Step::Settle(_) | Step::Extend(_)));
+            if is_awaited {
+                queueing::request_came();
+            }
             let taken = self.take(&mut together, asked, step);
             if taken.is_err() || !is_awaited {
                 self.call.answer(bytes);
