@@ -5,28 +5,36 @@ local function are_plain()
   if meta.retention_us >= 0 then return false end
   local i, count = 2, 0
   while i <= #ARGV do
-    local has_lane = meta.ordered and ARGV[i + 3] ~= ''
-    if ARGV[i + 1] ~= '0' or ARGV[i + 2] ~= '0' or has_lane or ARGV[i + 4] ~= '' then return false end
-    i, count = i + 7 + ARGV[i + 6], count + 1
+    local form = ARGV[i]
+    if form == '3' then i = i + 4 elseif form == '4' then i = i + 5 else return false end
+    count = count + 1
   end
   local most = bound_with(tonumber(ARGV[1]))
   return most < 0 or meta.live + count <= most
 end
 
 if open() and now < meta.due and are_plain() then
-  local stream, number, largest = base .. 's0', meta.number, meta.largest
+  local stream, number, largest = base .. 's0', meta.number, 0
   local answers, i = {}, 2
   while i <= #ARGV do
-    local first, last = i + 7, i + 6 + ARGV[i + 6]
-    number = math.max(number + 1, now)
-    redis.call('XADD', stream, text(number), unpack(ARGV, first, last))
-    local bytes = bytes_of(ARGV, first, last)
-    if bytes > largest or meta.live + #answers == 0 then largest = bytes end
-    answers[#answers + 1] = { 0, number }
-    i = last + 1
+    number = number < now and now or number + 1
+    local id, type, bytes = ARGV[i + 1], ARGV[i + 2], nil
+    if ARGV[i] == '3' then
+      local data = ARGV[i + 3]
+      redis.call('XADD', stream, text(number), 'id', id, 'type', type, 'data', data)
+      bytes = #id + #type + #data + 10
+      i = i + 4
+    else
+      local headers, data = ARGV[i + 3], ARGV[i + 4]
+      redis.call('XADD', stream, text(number), 'id', id, 'type', type, 'headers', headers, 'data', data)
+      bytes = #id + #type + #headers + #data + 17
+      i = i + 5
+    end
+    if bytes > largest then largest = bytes end
+    answers[#answers + 1] = number
   end
   set('number', number)
-  if largest ~= meta.largest then set('largest', largest) end
+  if largest > meta.largest or meta.live == 0 then set('largest', largest) end
   live(#answers)
   woken = #answers
   return told(answers)

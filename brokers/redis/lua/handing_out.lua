@@ -4,6 +4,7 @@ local want, consumer = tonumber(ARGV[1]), ARGV[4]
 local lease_us = tonumber(ARGV[2])
 local bytes, bytes_max = 0, tonumber(ARGV[7])
 local leases = {}
+-- One fence for all that is handed out here: a number and its fence tell one delivery from all others.
 local fence, till
 -- Records and ends of leases, written together.
 local kept, timed = {}, {}
@@ -18,7 +19,7 @@ local function add(number, record, fields)
 end
 
 local function hand_out(name, number, record, fields)
-  fence = fence and fence + 1 or next_of('fence')
+  fence = fence or next_of('fence')
   record.n, record.f, record.g, record.s = record.n + 1, fence, nil, 'l'
   local place = #kept
   kept[place + 1], kept[place + 2] = name, pack(record)
@@ -32,20 +33,44 @@ local function fitting()
 end
 local function has_room() return want > 0 and bytes < bytes_max end
 
+-- Hands out entries of which nothing is written down yet, as they are.
+local function hand_out_new(entries, level)
+  fence = fence or next_of('fence')
+  local packed = packed_plain(level, 'l', 1, 0, fence)
+  local place, before = #kept, #leases
+  for i = 1, #entries do
+    local entry = entries[i]
+    local name = name_of(entry[1])
+    kept[place + 1], kept[place + 2] = name, packed
+    timed[place + 1], timed[place + 2] = till, name
+    place = place + 2
+    entry[3] = level
+    leases[before + i] = entry
+  end
+  want = want - #entries
+end
+
 local function read(stream, level, count)
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', count, 'NOACK', 'STREAMS',
     base .. stream, '>')
   local entries = read and read[1] and read[1][2] or {}
   if #entries == 0 then return 0 end
+  redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1])
+  if not meta.noted then
+    hand_out_new(entries, level)
+    if want > 0 then
+      for _, entry in ipairs(entries) do bytes = bytes + bytes_of(entry[2], 1, #entry[2]) end
+    end
+    return #entries
+  end
   local names = {}
   for place, entry in ipairs(entries) do names[place] = name_of(entry[1]) end
   local records = redis.call('HMGET', base .. 't', unpack(names))
   for place, entry in ipairs(entries) do
     local number = tonumber(names[place])
-    local record = records[place] and unpacked(records[place]) or fresh(number, stream, level)
+    local record = records[place] and unpacked(records[place], number) or fresh(number, stream, level)
     hand_out(names[place], number, record, entry[2])
   end
-  redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1])
   return #entries
 end
 
@@ -61,14 +86,11 @@ end
 local function handed_out()
   local due = -1
   if #leases > 0 then
-    if fence then
-      set('fence', fence)
-      redis.call('HSET', base .. 't', unpack(kept))
-    end
+    if #kept > 0 then redis.call('HSET', base .. 't', unpack(kept)) end
     redis.call('ZADD', base .. 'l', unpack(timed))
     due_by(now + lease_us)
   elseif meta.due < NEVER then
     due = math.max(meta.due - now, 0)
   end
-  return told({ leases, lease_us, due, meta.id, now, bytes })
+  return told({ leases, lease_us, due, meta.id, now, fence or 0 })
 end

@@ -9,7 +9,8 @@
 --   m     hash    id, spec, capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, dlq, paused;
 --                 number (last one given), fence (last one given), live (ready + scheduled + leased), moves (tasks in
 --                 j), due (nothing in l, d, x, r and ue is due before it), over and over_since (the part that o is at),
---                 largest (bytes that no task in the streams of the priorities exceeds),
+--                 largest (bytes that no task in the streams of the priorities exceeds), noted (whether one that was
+--                 never handed out may have a record all the same),
 --                 at:sL (the last entry of sL that was handed out), levels (whether there are any above 0)
 --   sL    stream  tasks of priority L that were ready when they were sent, read through the group `tidegate`
 --   h     stream  all other tasks: those with a delay, with an ordering key, and those that were moved here
@@ -22,7 +23,8 @@
 --   k     hash    ordering key -> how many of its tasks are leased
 --   q     hash    ordering key -> its turn in a0, while it is available
 --   u ue  hash    dedup key -> who holds it; zset of the ends of their windows
---   o:N   set     fences whose delivery is over, in the Nth part of the memory; the parts expire
+--   o:N   set     deliveries that are over, in the Nth part of the memory; the parts expire. One that was its task's
+--                 first and only one is its number, others are how they ended, number and fence
 --   b be  hash    name of a receive -> what it was handed; zset of the names by when they are forgotten
 --   j     hash    tasks on their way to another queue, by the name of the move
 --   v     zset    names of the moves that arrived here, by time
@@ -62,7 +64,7 @@ local function open()
   if meta then return true end
   local fields = redis.call('HMGET', KEYS[1], 'id', 'capacity', 'lease_us', 'attempts', 'ordered', 'retention_us',
     'dead_retention_us', 'dlq', 'paused', 'live', 'name', 'number', 'fence', 'due', 'over', 'over_since', 'moves',
-    'levels', 'largest')
+    'levels', 'largest', 'noted')
   if not fields[1] then return false end
   meta = {
     id = fields[1], capacity = tonumber(fields[2]), lease_us = tonumber(fields[3]), attempts = tonumber(fields[4]),
@@ -70,7 +72,7 @@ local function open()
     dlq = fields[8], paused = fields[9] == '1', live = tonumber(fields[10]), name = fields[11],
     number = tonumber(fields[12]), fence = tonumber(fields[13]), due = tonumber(fields[14] or '0'),
     over = tonumber(fields[15] or '0'), over_since = tonumber(fields[16] or '0'), moves = tonumber(fields[17] or '0'),
-    levels = fields[18], largest = tonumber(fields[19] or '0'),
+    levels = fields[18], largest = tonumber(fields[19] or '0'), noted = fields[20],
   }
   return true
 end
@@ -106,26 +108,35 @@ end
 
 -- Records: {stream, priority, deliveries, uncounted, fence, settled, entered, state, key, dedup, err, dead, moved}
 -- as a map with short names, so that what is absent costs nothing. `st` is the letter of the stream, `s` the state:
--- 'r'eady, 's'cheduled, 'l'eased or 'x' for dead. One that has only what every record has is packed in fewer bytes.
-local PLAIN = '>BBc1I4I4dd'
+-- 'r'eady, 's'cheduled, 'l'eased or 'x' for dead. One that has only what every record has is packed in fewer bytes,
+-- which are the same for all that were handed out together: it entered at its number.
+local PLAIN = '>BBc1I4I4d'
+local function packed_plain(priority, state, deliveries, uncounted, fence)
+  return struct.pack(PLAIN, 0, priority, state, deliveries, uncounted, fence)
+end
 local function pack(record)
   if record.st == 'h' or record.k or record.u or record.err or record.x or record.m or record.g or record.e0 then
     return cmsgpack.pack(record)
   end
-  return struct.pack(PLAIN, 0, record.p, record.s, record.n, record.c, record.f, record.e)
+  return packed_plain(record.p, record.s, record.n, record.c, record.f)
 end
 local function is_plain(packed) return string.byte(packed) == 0 end
-local function unpacked(packed)
+local function unpacked(packed, number)
   if not is_plain(packed) then return cmsgpack.unpack(packed) end
-  local _, priority, state, deliveries, uncounted, fence, entered = struct.unpack(PLAIN, packed)
-  return { st = 's' .. priority, p = priority, n = deliveries, c = uncounted, f = fence, e = entered, s = state }
+  local _, priority, state, deliveries, uncounted, fence = struct.unpack(PLAIN, packed)
+  return { st = 's' .. priority, p = priority, n = deliveries, c = uncounted, f = fence, e = number, s = state }
 end
 local function attempts_of(record) return math.max(record.n - record.c, 0) end
 local function fresh(number, stream, priority)
   return { st = stream, p = priority, n = 0, c = 0, f = 0, e = number, s = 'r' }
 end
 
--- Remembers how deliveries ended: 'S'ettled, or 'D'ied of the end of their leases.
+-- What is remembered of a delivery that ended: 'S'ettled, or 'D'ied of the end of its lease.
+local function ending(how, number, fence, deliveries)
+  -- WHY: of a task's only delivery its number says enough.
+  if how == 'S' and deliveries == 1 then return number end
+  return how .. number .. ':' .. fence
+end
 local over_part
 local function remember(ended)
   if not over_part then

@@ -3,9 +3,10 @@
 -- ARGV  most tasks, lease_us or -1 for the queue's, most tasks of one key, the consumer's name, the receive's own name
 --       or nothing, and with a name whether what an earlier one of it was handed is wanted: 'again' or nothing, 'new'
 --       tasks only, or 'either'; bytes of tasks after which no more are handed out, above zero
--- Returns the leases, each {number, fence, priority, deliveries, attempts, record of a move or false, last error or
--- false, fields, when it was first sent}; the length of the leases; where nothing was handed out how long until
--- something may be due, in microseconds, else -1; the queue's id; the time; the bytes of the tasks.
+-- Returns the leases; their length; where nothing was handed out how long until something may be due, in microseconds,
+-- else -1; the queue's id; the time; the fence of what was handed out now. A lease is {number, fence, priority,
+-- deliveries, attempts, record of a move or false, last error or false, fields, when it was first sent}; the first one
+-- of a task of which nothing was known but what was sent is {id of its entry, fields, priority}, with that fence.
 
 if not begin() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()
@@ -59,7 +60,11 @@ elseif wanted ~= 'again' and not meta.paused then
 end
 if #leases > 0 and name ~= '' then
   local numbers, fences = {}, {}
-  for place, lease in ipairs(leases) do numbers[place], fences[place] = lease[1], lease[2] end
+  for place, lease in ipairs(leases) do
+    local is_new = #lease == 3
+    numbers[place] = is_new and number_of(lease[1]) or lease[1]
+    fences[place] = is_new and fence or lease[2]
+  end
   remember_attempt(name, numbers, fences, now + lease_us)
 end
 return handed_out()

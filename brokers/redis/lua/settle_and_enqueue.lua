@@ -1,7 +1,7 @@
 -- Settles one lease and appends what follows from it to the same partition: both or neither.
 --
 -- ARGV  the queue's id, number, fence, verdict, after_us, error or reason, the sender's own bound or -1; then each
---       task as for enqueue
+--       task as `task_at` reads it
 -- Returns {state or why not, answers}; {'full', tasks in it} if they would not all fit, and then nothing was done.
 
 if open() then advance() end
@@ -16,13 +16,8 @@ local most = bound_with(tonumber(ARGV[7]))
 local tasks, room, keys = {}, meta.live - (leaves and 1 or 0), {}
 local i = 8
 while i <= #ARGV do
-  local task = {
-    id = ARGV[i], priority = tonumber(ARGV[i + 1]), delay_us = tonumber(ARGV[i + 2]), key = ARGV[i + 3],
-    dedup = ARGV[i + 4], window_us = tonumber(ARGV[i + 5]),
-  }
-  local count = tonumber(ARGV[i + 6])
-  task.first, task.last = i + 7, i + 6 + count
-  i = i + 7 + count
+  local task
+  task, i = task_at(i)
   if task.dedup ~= '' then
     local held = redis.call('HGET', base .. 'u', task.dedup)
     local holder = held and cmsgpack.unpack(held)
@@ -45,9 +40,8 @@ for _, task in ipairs(tasks) do
     local holder = task.holder
     answers[#answers + 1] = { 1, holder.n or holder.number, holder.i or holder.id }
   else
-    task.number = enter(task.priority, task.delay_us, task.key, task.dedup, task.window_us, task.id, task.first,
-      task.last)
-    answers[#answers + 1] = { 0, task.number }
+    task.number = enter(task)
+    answers[#answers + 1] = task.number
   end
 end
 return told({ state, answers })

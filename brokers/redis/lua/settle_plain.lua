@@ -1,19 +1,32 @@
 -- Completions of plain tasks, while nothing is due. Whatever else there is among them is for settle.lua.
 
 if open() and now < meta.due then
-  local records, touched = {}, {}
-  for i = 2, #ARGV, 6 do records[#records + 1] = ARGV[i] end
-  records = redis.call('HMGET', base .. 't', unpack(records))
-  local answers = {}
-  for i = 1, #ARGV, 6 do
-    local place, name = #answers + 1, ARGV[i + 1]
-    local is_whole = ARGV[i] == meta.id and ARGV[i + 3] == 'C' and not touched[name]
-    if not is_whole or not leaves(name, ARGV[i + 2], records[place]) then break end
-    touched[name], answers[place] = true, 'D'
+  local names, fences, touched = {}, {}, {}
+  local function are_completed()
+    local i = 1
+    while i <= #ARGV do
+      local fence, last = ARGV[i + 2], i + 5 + ARGV[i + 3]
+      if ARGV[i] ~= 'C' or ARGV[i + 1] ~= meta.id then return false end
+      for place = i + 6, last do
+        local name = ARGV[place]
+        if touched[name] then return false end
+        touched[name] = true
+        names[#names + 1], fences[#names + 1] = name, fence
+      end
+      i = last + 1
+    end
+    return true
   end
-  if #answers == #records then
-    leave_together()
-    return told(answers)
+  if are_completed() then
+    local answers, records = {}, redis.call('HMGET', base .. 't', unpack(names))
+    for place = 1, #names do
+      if not leaves(names[place], fences[place], records[place]) then break end
+      answers[place] = 'D'
+    end
+    if #answers == #names then
+      leave_together()
+      return told(answers)
+    end
+    leaving = nil
   end
-  leaving = nil
 end

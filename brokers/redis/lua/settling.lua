@@ -5,7 +5,7 @@ local function refusal(id, number, fence)
   if not meta or id ~= meta.id then return 'N' end
   local record = record_of(number)
   if record and record.f == fence and not record.g and record.s ~= 'x' then return nil, record end
-  local how = how_it_ended(text(fence))
+  local how = how_it_ended(number, fence)
   if how == 'S' then return 'A' end
   if how == 'D' then return 'E' end
   if not record then return 'N' end
@@ -16,7 +16,8 @@ end
 
 -- Carries out a verdict. Returns the state that the task is in: 'D'one, dead 'X', 'R'eady or 'W'aiting.
 local function carry_out(number, record, verdict, after_us, said)
-  remember({ 'S' .. text(record.f) })
+  -- WHY: one that comes back is handed out again.
+  remember({ ending('S', text(number), text(record.f), verdict == 'C' and record.n) })
   record.g = true
   if verdict == 'C' then
     leave(number, record)

@@ -2,7 +2,7 @@
 
 local function record_of(number)
   local packed = redis.call('HGET', base .. 't', text(number))
-  return packed and unpacked(packed) or nil
+  return packed and unpacked(packed, number) or nil
 end
 local function keep(number, record)
   redis.call('HSET', base .. 't', text(number), pack(record))
@@ -117,11 +117,13 @@ local function leave(number, record)
   if record.k and refresh(record.k, now) then woken = woken + 1 end
 end
 
-local function how_it_ended(fence)
+local function how_it_ended(number, fence)
+  local function is_over(part, how, deliveries)
+    return redis.call('SISMEMBER', base .. 'o:' .. text(part), ending(how, text(number), text(fence), deliveries)) == 1
+  end
   for part = meta.over, math.max(meta.over - OVER_PARTS + 1, 0), -1 do
-    local name = base .. 'o:' .. text(part)
-    if redis.call('SISMEMBER', name, 'S' .. fence) == 1 then return 'S' end
-    if redis.call('SISMEMBER', name, 'D' .. fence) == 1 then return 'D' end
+    if is_over(part, 'S', 1) or is_over(part, 'S') then return 'S' end
+    if is_over(part, 'D') then return 'D' end
   end
   return nil
 end
@@ -189,7 +191,7 @@ local function advance()
     local number, at = tonumber(ended[i]), tonumber(ended[i + 1])
     local record = record_of(number)
     if attempts_of(record) >= meta.attempts then
-      remember({ 'D' .. text(record.f) })
+      remember({ ending('D', text(number), text(record.f)) })
       die(number, record, 'lease ended')
     else
       come_back(number, record, 0, at)
@@ -258,26 +260,46 @@ local function come_to_live(number)
   live(1)
 end
 
--- Sends a task in, whose fields and values are the arguments from `first` to `last`. Admission was decided.
-local function enter(priority, delay_us, key, dedup, window_us, id, first, last)
+-- A task to send that begins at an argument, and where the next one does. Each has its form first: '3' is id, type and
+-- data; '4' is id, type, headers and data; 'T' is id, priority, delay_us, ordering key or '', dedup key or '', its
+-- window_us (0 is until the task is done), the number of its fields, and names and values.
+local function task_at(i)
+  local task = { id = ARGV[i + 1], priority = 0, delay_us = 0, key = '', dedup = '', window_us = -1 }
+  if ARGV[i] == '3' then
+    task.fields = { 'id', task.id, 'type', ARGV[i + 2], 'data', ARGV[i + 3] }
+    return task, i + 4
+  elseif ARGV[i] == '4' then
+    task.fields = { 'id', task.id, 'type', ARGV[i + 2], 'headers', ARGV[i + 3], 'data', ARGV[i + 4] }
+    return task, i + 5
+  end
+  task.priority, task.delay_us = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  task.key, task.dedup, task.window_us = ARGV[i + 4], ARGV[i + 5], tonumber(ARGV[i + 6])
+  local last = i + 7 + ARGV[i + 7]
+  task.fields = { unpack(ARGV, i + 8, last) }
+  return task, last + 1
+end
+
+-- Sends a task in. Admission was decided. Returns its number.
+local function enter(task)
   local number = next_of('number')
+  local dedup, window_us = task.dedup, task.window_us
   local record
-  local ordered = meta.ordered and key ~= ''
+  local ordered = meta.ordered and task.key ~= ''
   local stream = 'h'
-  if not ordered and delay_us == 0 then stream = stream_of(priority) end
-  redis.call('XADD', base .. stream, text(number), unpack(ARGV, first, last))
+  if not ordered and task.delay_us == 0 then stream = stream_of(task.priority) end
+  redis.call('XADD', base .. stream, text(number), unpack(task.fields))
   if stream ~= 'h' then
-    local bytes = bytes_of(ARGV, first, last)
+    local bytes = bytes_of(task.fields, 1, #task.fields)
     if bytes > meta.largest or meta.live == 0 then set('largest', bytes) end
   end
   if stream == 'h' or (dedup ~= '' and window_us == 0) then
-    record = fresh(number, stream, priority)
-    if ordered then record.k = key end
+    record = fresh(number, stream, task.priority)
+    if ordered then record.k = task.key end
     if dedup ~= '' and window_us == 0 then record.u = dedup end
   end
   if dedup ~= '' then
     local till = window_us > 0 and now + window_us or 0
-    redis.call('HSET', base .. 'u', dedup, cmsgpack.pack({ i = id, n = number, t = till }))
+    redis.call('HSET', base .. 'u', dedup, cmsgpack.pack({ i = task.id, n = number, t = till }))
     if till > 0 then
       redis.call('ZADD', base .. 'ue', till, dedup)
       due_by(till)
@@ -285,16 +307,19 @@ local function enter(priority, delay_us, key, dedup, window_us, id, first, last)
   end
   come_to_live(number)
   if stream ~= 'h' then
-    if record then keep(number, record) end
+    if record then
+      keep(number, record)
+      if not meta.noted then set('noted', 1) end
+    end
     woken = woken + 1
   else
-    if record.k then redis.call('ZADD', base .. 'w', 0, lane_member(key, number)) end
-    if delay_us > 0 then
-      stream_of(priority)
+    if record.k then redis.call('ZADD', base .. 'w', 0, lane_member(task.key, number)) end
+    if task.delay_us > 0 then
+      stream_of(task.priority)
       record.s = 's'
       keep(number, record)
-      redis.call('ZADD', base .. 'd', now + delay_us, text(number))
-      due_by(now + delay_us)
+      redis.call('ZADD', base .. 'd', now + task.delay_us, text(number))
+      due_by(now + task.delay_us)
     else
       available(number, record, number)
     end

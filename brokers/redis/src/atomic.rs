@@ -10,7 +10,7 @@ use crate::driver::{Redis, full, outcome};
 use crate::envelope;
 use crate::reply::{Parts, strange};
 use crate::script;
-use crate::session::{add_verdict, settled};
+use crate::session::{settled, words_of};
 use crate::token::Fenced;
 
 const SETTLE: Operation = Operation::Settle;
@@ -35,8 +35,8 @@ impl Atomic for Redis {
         let mut written = Ok(());
         let answer = self.change(&script::SETTLE_AND_ENQUEUE, &partition, SETTLE, |call| {
             call.arg(fenced.queue).arg(fenced.number).arg(fenced.fence);
-            add_verdict(call, verdict);
-            call.arg(self.own_bound());
+            let (word, after_us, said) = words_of(verdict);
+            call.arg(word).arg(after_us).arg(said).arg(self.own_bound());
             for (FollowUp { queue: _, task }, (_, id)) in follow_ups.iter().zip(&ids) {
                 let added = envelope::add(call, task, id, self.shared.config.serialization);
                 written = std::mem::replace(&mut written, Ok(())).and(added);
@@ -49,8 +49,8 @@ impl Atomic for Redis {
             return Err(full(queue, answer.number()?, SETTLE));
         }
         let mut enqueued = Vec::with_capacity(follow_ups.len());
-        for (answer, (id, _)) in answer.parts()?.each().zip(ids) {
-            enqueued.push(outcome(answer?, id, &partition, queue, SETTLE)??);
+        for (answer, (id, _)) in answer.parts()?.rest().into_iter().zip(ids) {
+            enqueued.push(outcome(answer, id, &partition, queue, SETTLE)??);
         }
         Ok((settled(&code, SETTLE)?, enqueued))
     }

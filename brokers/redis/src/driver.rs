@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering as Memory};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use redis::Cmd;
+use redis::{Cmd, Value};
 use tidegate_core::{
     Broker, BrokerParts, Capabilities, Capacity, Driver, Enqueued, Error, ErrorKind, Membership,
     NewTask, Operation, Ordering, QueueName, QueueSpec, Result, Session, SessionOptions,
@@ -165,7 +165,7 @@ impl Redis {
         partition: &Partition,
         doing: Operation,
         arguments: impl FnOnce(&mut Cmd),
-    ) -> Result<redis::Value> {
+    ) -> Result<Value> {
         let told = self.link.run(script, partition, doing, arguments).await?;
         let Told { moves, answer } = Told::of(told, doing)?;
         if moves > 0 {
@@ -181,7 +181,7 @@ impl Redis {
         partition: &Partition,
         doing: Operation,
         arguments: impl FnOnce(&mut Cmd),
-    ) -> Result<redis::Value> {
+    ) -> Result<Value> {
         let told = self.link.run(script, partition, doing, arguments).await?;
         let Told { moves, answer } = Told::of(told, doing)?;
         if moves > 0 {
@@ -423,23 +423,25 @@ impl Redis {
         let wanted = Wanted { count: ids.len(), arguments };
         let answers = self.gathered(how, partition, wanted).await;
         let answers = answers.map_err(|error| error.on(queue))?.into_iter().zip(ids);
-        let answer =
-            |(answer, (id, _))| outcome(Parts::of(answer, ENQUEUE)?, id, partition, queue, ENQUEUE);
-        answers.map(answer).collect()
+        answers.map(|(answer, (id, _))| outcome(answer, id, partition, queue, ENQUEUE)).collect()
     }
 }
 
 /// What became of a task, as `lua/enqueue.lua` says. The inner error is the task's own.
 pub(crate) fn outcome(
-    mut answer: Parts,
+    answer: Value,
     id: TaskId,
     partition: &Partition,
     queue: &QueueName,
     doing: Operation,
 ) -> Result<Result<Enqueued>> {
+    if let Value::Int(number) = answer {
+        let number = u64::try_from(number).map_err(|_| strange(doing))?;
+        return Ok(Ok(Enqueued { id, sequence: partition.sequence(number), deduplicated: false }));
+    }
+    let mut answer = Parts::of(answer, doing)?;
     let (code, number) = (answer.int()?, answer.number()?);
     Ok(match code {
-        0 => Ok(Enqueued { id, sequence: partition.sequence(number), deduplicated: false }),
         1 => {
             let earlier = answer.text()?.parse().map_err(|_| strange(doing))?;
             Ok(Enqueued { id: earlier, sequence: partition.sequence(number), deduplicated: true })

@@ -14,7 +14,7 @@ use crate::config::Serialization;
 use crate::partition::time;
 use crate::reply::{Parts, strange};
 
-/// Adds a new task to the arguments of a script, as `lua/enqueue.lua` says.
+/// Adds a new task to the arguments of a script, as `task_at` in `lua/tasks.lua` reads it.
 pub(crate) fn add(
     call: &mut Cmd,
     task: &NewTask,
@@ -30,8 +30,16 @@ pub(crate) fn add(
             Unique::Window(window) => (dedup.key.as_str(), window.as_micros().max(1) as i64),
         },
     };
-    call.arg(id).arg(*priority).arg(delay.as_micros() as u64).arg(key.unwrap_or_default());
-    call.arg(dedup_key).arg(window_us);
+    if *priority == 0 && delay.is_zero() && key.is_none() && dedup.is_none() {
+        call.arg(if headers.is_empty() { "3" } else { "4" }).arg(id).arg(kind.as_str());
+        if !headers.is_empty() {
+            call.arg(written(headers, serialization)?);
+        }
+        call.arg(&payload[..]);
+        return Ok(());
+    }
+    call.arg("T").arg(id).arg(*priority).arg(delay.as_micros() as u64);
+    call.arg(key.unwrap_or_default()).arg(dedup_key).arg(window_us);
     let fields = 3 + usize::from(key.is_some()) + usize::from(!headers.is_empty());
     call.arg(fields * 2).arg("id").arg(id).arg("type").arg(kind.as_str());
     if let Some(key) = key {

@@ -28,6 +28,15 @@ impl Parts {
         self.values.len()
     }
 
+    /// The length of all that are left.
+    pub(crate) fn bytes_in_all(&self) -> usize {
+        let bytes = |value: &Value| match value {
+            Value::BulkString(bytes) => bytes.len(),
+            _ => 0,
+        };
+        self.values.as_slice().iter().map(bytes).sum()
+    }
+
     pub(crate) fn next(&mut self) -> Result<Value> {
         self.values.next().ok_or_else(|| strange(self.doing))
     }

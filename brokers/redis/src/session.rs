@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use event_listener::EventListener;
 use futures_util::future::{join_all, select_all, try_join_all};
 use redis::Cmd;
@@ -77,6 +78,21 @@ struct Terms {
     queue: u64,
     duration: Duration,
     until: Timestamp,
+    /// Of those that were handed out now.
+    fence: u64,
+}
+
+/// A lease as `lua/receive.lua` writes it.
+struct Told {
+    number: u64,
+    fence: u64,
+    priority: u32,
+    deliveries: u32,
+    attempt: u32,
+    moved: Option<Bytes>,
+    last_error: Option<String>,
+    fields: Parts,
+    enqueued_us: u64,
 }
 
 impl RedisSession {
@@ -232,10 +248,12 @@ impl RedisSession {
         let due = answer.int()?;
         // WHY: a queue of this name may have been made again since the session was opened.
         let (queue, now) = (answer.number()?, time(answer.number()?));
-        let terms = Terms { queue, duration, until: now.plus(duration) };
-        look.bytes += answer.count()? as usize;
+        let until = now.plus(duration);
+        let terms = Terms { queue, duration, until, fence: answer.number()? };
         for lease in leases.each() {
-            look.leases.push(self.lease(lease?, partition, &terms)?);
+            let told = Told::read(lease?, &terms)?;
+            look.bytes += told.fields.bytes_in_all();
+            look.leases.push(self.lease(told, partition, &terms)?);
         }
         if let Ok(due) = u64::try_from(due) {
             let due = Duration::from_micros(due);
@@ -244,23 +262,22 @@ impl RedisSession {
         Ok(())
     }
 
-    fn lease(&self, mut lease: Parts, partition: &Partition, terms: &Terms) -> Result<Lease> {
+    fn lease(&self, told: Told, partition: &Partition, terms: &Terms) -> Result<Lease> {
         const RECEIVE: Operation = Operation::Receive;
-        let (number, fence) = (lease.number()?, lease.number()?);
-        let (priority, deliveries, attempt) = (lease.count()?, lease.count()?, lease.count()?);
-        let (moved, last_error) = (lease.maybe_bytes()?, lease.maybe_text()?);
-        let fields = Fields::read(lease.parts()?, RECEIVE)?;
+        let Told { number, fence, priority, deliveries, attempt, .. } = told;
+        let Told { moved, last_error, fields, enqueued_us, .. } = told;
+        let fields = Fields::read(fields, RECEIVE)?;
         let known = envelope::Known {
             partition: partition.index,
             sequence: partition.sequence(number),
             priority: u8::try_from(priority).map_err(|_| strange(RECEIVE))?,
             deliveries,
             attempt,
-            enqueued_us: lease.number()?,
+            enqueued_us,
             last_error,
             dead_letter: envelope::dead_letter(moved, RECEIVE)?,
         };
-        let Terms { queue, duration, until } = *terms;
+        let Terms { queue, duration, until, fence: _ } = *terms;
         let fenced = Fenced::new(&self.queue, queue, partition.index, number, fence);
         self.hold(fenced, duration);
         let task = envelope::task(&self.queue, fields, known);
@@ -302,17 +319,13 @@ impl RedisSession {
         script: fn() -> &'static script::Script,
         leases: &[(LeaseToken, T)],
         doing: Operation,
-        add: impl Fn(&mut Cmd, &T),
+        add: impl Fn(&mut Cmd, &[(Fenced, &T)]),
     ) -> Result<Vec<Settled>> {
         let mut outcomes: Vec<Option<Settled>> = leases.iter().map(|_| None).collect();
         for (partition, those) in self.by_partition(leases, doing)? {
+            let what = |(place, fenced): &(usize, Fenced)| Some((*fenced, &leases.get(*place)?.1));
             let mut arguments = Cmd::new();
-            for (place, fenced) in &those {
-                arguments.arg(fenced.queue).arg(fenced.number).arg(fenced.fence);
-                if let Some((_, what)) = leases.get(*place) {
-                    add(&mut arguments, what);
-                }
-            }
+            add(&mut arguments, &those.iter().filter_map(what).collect::<Vec<_>>());
             let how = Gathered { script, doing, first: None };
             let wanted = Wanted { count: those.len(), arguments };
             let answers = self.redis.gathered(how, &partition, wanted).await;
@@ -361,18 +374,67 @@ pub(crate) fn settled(code: &str, doing: Operation) -> Result<Settled> {
     })
 }
 
-/// Adds a verdict to the arguments of a script.
-pub(crate) fn add_verdict(call: &mut Cmd, verdict: &Verdict) {
+/// Adds verdicts to the arguments of a script, as `lua/settle.lua` says.
+fn add_verdicts(call: &mut Cmd, verdicts: &[(Fenced, &Verdict)]) {
+    let alike = |(one, verdict): &(Fenced, &Verdict), (other, next): &(Fenced, &Verdict)| {
+        (one.queue, one.fence, verdict) == (other.queue, other.fence, next)
+    };
+    for group in verdicts.chunk_by(alike) {
+        let Some((first, verdict)) = group.first() else { continue };
+        let (word, after_us, said) = words_of(verdict);
+        call.arg(word).arg(first.queue).arg(first.fence).arg(group.len()).arg(after_us).arg(said);
+        group.iter().for_each(|(fenced, _)| {
+            call.arg(fenced.number);
+        });
+    }
+}
+
+/// A verdict as scripts read it, the time after which the task may come back, and the error or the reason.
+pub(crate) fn words_of(verdict: &Verdict) -> (&'static str, u64, &str) {
     let us = |after: &Duration| after.as_micros() as u64;
     match verdict {
-        Verdict::Complete => call.arg("C").arg(0).arg(""),
-        Verdict::Retry { after, error } => {
-            call.arg("R").arg(us(after)).arg(error.as_deref().unwrap_or_default())
-        }
-        Verdict::Release { after } => call.arg("L").arg(us(after)).arg(""),
-        Verdict::DeadLetter { reason } => call.arg("X").arg(0).arg(reason.as_str()),
-    };
+        Verdict::Complete => ("C", 0, ""),
+        Verdict::Retry { after, error } => ("R", us(after), error.as_deref().unwrap_or_default()),
+        Verdict::Release { after } => ("L", us(after), ""),
+        Verdict::DeadLetter { reason } => ("X", 0, reason.as_str()),
+    }
 }
+
+impl Told {
+    fn read(mut lease: Parts, terms: &Terms) -> Result<Self> {
+        if lease.len() == OF_A_NEW_ONE {
+            let id = lease.text()?;
+            let number = id.strip_suffix("-0").and_then(|number| number.parse().ok());
+            let number = number.ok_or_else(|| strange(Operation::Receive))?;
+            let (fields, priority) = (lease.parts()?, lease.count()?);
+            return Ok(Self {
+                number,
+                fence: terms.fence,
+                priority,
+                deliveries: 1,
+                attempt: 1,
+                moved: None,
+                last_error: None,
+                fields,
+                enqueued_us: number,
+            });
+        }
+        Ok(Self {
+            number: lease.number()?,
+            fence: lease.number()?,
+            priority: lease.count()?,
+            deliveries: lease.count()?,
+            attempt: lease.count()?,
+            moved: lease.maybe_bytes()?,
+            last_error: lease.maybe_text()?,
+            fields: lease.parts()?,
+            enqueued_us: lease.number()?,
+        })
+    }
+}
+
+/// The parts of a lease of a task of which nothing was known but what was sent.
+const OF_A_NEW_ONE: usize = 3;
 
 #[async_trait]
 impl Session for RedisSession {
@@ -405,13 +467,16 @@ impl Session for RedisSession {
 
     async fn settle(&self, verdicts: &[(LeaseToken, Verdict)]) -> Result<Vec<Settled>> {
         self.open(Operation::Settle)?;
-        self.decide(|| &script::SETTLE, verdicts, Operation::Settle, add_verdict).await
+        self.decide(|| &script::SETTLE, verdicts, Operation::Settle, add_verdicts).await
     }
 
     async fn extend(&self, leases: &[(LeaseToken, Duration)]) -> Result<Vec<Settled>> {
         self.open(Operation::Extend)?;
-        let add = |call: &mut Cmd, length: &Duration| {
-            call.arg(length.as_micros() as u64);
+        let add = |call: &mut Cmd, leases: &[(Fenced, &Duration)]| {
+            for (fenced, length) in leases {
+                call.arg(fenced.queue).arg(fenced.number).arg(fenced.fence);
+                call.arg(length.as_micros() as u64);
+            }
         };
         self.decide(|| &script::EXTEND, leases, Operation::Extend, add).await
     }
@@ -436,7 +501,7 @@ impl Session for RedisSession {
             let verdicts: Vec<_> =
                 left.into_iter().map(|fenced| (fenced.to_token(), release.clone())).collect();
             for some in verdicts.chunks(crate::capabilities::BATCH_MAX) {
-                self.decide(|| &script::SETTLE, some, Operation::Close, add_verdict).await?;
+                self.decide(|| &script::SETTLE, some, Operation::Close, add_verdicts).await?;
             }
         }
         Ok(())
