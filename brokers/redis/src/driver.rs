@@ -16,7 +16,7 @@ use tidegate_core::{
 use crate::capabilities::capabilities;
 use crate::carriers::Carriers;
 use crate::config::Config;
-use crate::gather::{Gather, Gathered, Wanted};
+use crate::gather::{self, Gather, Gathered, Wanted};
 use crate::link::Link;
 use crate::partition::Partition;
 use crate::reply::{Parts, Told, strange};
@@ -418,11 +418,17 @@ impl Redis {
         for (task, (_, id)) in tasks.zip(&ids) {
             envelope::add(&mut arguments, task, id, self.shared.config.serialization)?;
         }
-        let how =
-            Gathered { script: || &script::ENQUEUE, doing: ENQUEUE, first: Some(self.own_bound()) };
+        let how = Gathered {
+            script: || &script::ENQUEUE,
+            doing: ENQUEUE,
+            alike: [self.own_bound(), 0, 0],
+            first: |call, [bound, ..], _| drop(call.arg(bound)),
+            share: gather::one_for_each,
+        };
         let wanted = Wanted { count: ids.len(), arguments };
         let answers = self.gathered(how, partition, wanted).await;
-        let answers = answers.map_err(|error| error.on(queue))?.into_iter().zip(ids);
+        let answers = Parts::of(answers.map_err(|error| error.on(queue))?, ENQUEUE)?.rest();
+        let answers = answers.into_iter().zip(ids);
         answers.map(|(answer, (id, _))| outcome(answer, id, partition, queue, ENQUEUE)).collect()
     }
 }

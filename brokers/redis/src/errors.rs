@@ -51,6 +51,15 @@ pub(crate) fn error_of(error: RedisError, server: &str, doing: Operation) -> Err
     Error::new(kind, doing, why).caused_by(error)
 }
 
+/// An error for another one who waited for the same call.
+pub(crate) fn told_again(error: &Error, doing: Operation) -> Error {
+    let again = Error::new(error.kind(), doing, error.message());
+    match error.source().and_then(|source| source.downcast_ref::<RedisError>()) {
+        Some(source) => again.caused_by(source.clone()),
+        None => again,
+    }
+}
+
 /// Why a server's certificate was refused, if that is what went wrong.
 fn untrusted(error: &RedisError) -> Option<String> {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);

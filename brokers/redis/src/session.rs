@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use event_listener::EventListener;
 use futures_util::future::{join_all, select_all, try_join_all};
-use redis::Cmd;
+use redis::{Cmd, Value};
 use tidegate_core::limits::RECEIVE_BYTES_MAX;
 use tidegate_core::{
     AttemptId, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, QueueSpec,
@@ -19,7 +19,7 @@ use tidegate_core::{
 
 use crate::driver::Redis;
 use crate::envelope::{self, Fields};
-use crate::gather::{Gathered, Wanted};
+use crate::gather::{self, Gathered, Wanted};
 use crate::group::Membership;
 use crate::link::{PAUSE, is_changing};
 use crate::partition::{Partition, time};
@@ -233,16 +233,27 @@ impl RedisSession {
         let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id } = options;
         let limit = (*limit).min(crate::capabilities::BATCH_MAX);
         let lease_us = lease.map_or(-1, |lease| lease.as_micros() as i64);
-        let redis = match attempt_id {
-            Some(_) => self.redis.clone(),
-            None => self.redis.impatient(),
+        let bytes_max = RECEIVE_BYTES_MAX.saturating_sub(look.bytes).max(1);
+        let answer = match attempt_id {
+            // WHY: tasks of one key go to one receiver at a time.
+            None if *per_key == 1 => {
+                let alike = [lease_us, 1, bytes_max as i64];
+                self.look_with_others(partition, limit, alike).await
+            }
+            _ => {
+                let redis = match attempt_id {
+                    Some(_) => self.redis.clone(),
+                    None => self.redis.impatient(),
+                };
+                let receive = |call: &mut Cmd| {
+                    call.arg(limit).arg(lease_us).arg(*per_key).arg(CONSUMER);
+                    call.arg(attempt_id.as_ref().map_or("", AttemptId::as_str)).arg(which.word());
+                    call.arg(bytes_max);
+                };
+                redis.change(&script::RECEIVE, partition, RECEIVE, receive).await
+            }
         };
-        let answer = redis.change(&script::RECEIVE, partition, RECEIVE, |call| {
-            call.arg(limit).arg(lease_us).arg(*per_key).arg(CONSUMER);
-            call.arg(attempt_id.as_ref().map_or("", AttemptId::as_str)).arg(which.word());
-            call.arg(RECEIVE_BYTES_MAX.saturating_sub(look.bytes).max(1));
-        });
-        let mut answer = Parts::of(answer.await.map_err(|error| error.on(&self.queue))?, RECEIVE)?;
+        let mut answer = Parts::of(answer.map_err(|error| error.on(&self.queue))?, RECEIVE)?;
         let leases = answer.parts()?;
         let duration = Duration::from_micros(answer.number()?);
         let due = answer.int()?;
@@ -260,6 +271,34 @@ impl RedisSession {
             look.due = Some(look.due.map_or(due, |sooner| sooner.min(due)));
         }
         Ok(())
+    }
+
+    /// Looks at a partition together with all who look at it now, and again for as long as others found something and
+    /// nothing was left.
+    async fn look_with_others(
+        &self,
+        partition: &Partition,
+        limit: usize,
+        alike: gather::Alike,
+    ) -> Result<Value> {
+        const RECEIVE: Operation = Operation::Receive;
+        let how = Gathered {
+            script: || &script::RECEIVE,
+            doing: RECEIVE,
+            alike,
+            first: |call, [lease_us, per_key, bytes_max], limit| {
+                call.arg(limit).arg(lease_us).arg(per_key).arg(CONSUMER).arg("").arg("new");
+                call.arg(bytes_max);
+            },
+            share: shared_out,
+        };
+        loop {
+            let wanted = Wanted { count: limit, arguments: Cmd::new() };
+            let answer = self.redis.impatient().gathered(how, partition, wanted).await?;
+            if !matches!(answer, Value::Nil) {
+                return Ok(answer);
+            }
+        }
     }
 
     fn lease(&self, told: Told, partition: &Partition, terms: &Terms) -> Result<Lease> {
@@ -326,10 +365,16 @@ impl RedisSession {
             let what = |(place, fenced): &(usize, Fenced)| Some((*fenced, &leases.get(*place)?.1));
             let mut arguments = Cmd::new();
             add(&mut arguments, &those.iter().filter_map(what).collect::<Vec<_>>());
-            let how = Gathered { script, doing, first: None };
+            let how = Gathered {
+                script,
+                doing,
+                alike: [0; 3],
+                first: |_, _, _| {},
+                share: gather::one_for_each,
+            };
             let wanted = Wanted { count: those.len(), arguments };
             let answers = self.redis.gathered(how, &partition, wanted).await;
-            let answers = answers.map_err(|error| error.on(&self.queue))?;
+            let answers = Parts::of(answers.map_err(|error| error.on(&self.queue))?, doing)?.rest();
             for ((place, fenced), answer) in those.into_iter().zip(answers) {
                 let settled = settled(&reply::text(answer, doing)?, doing)?;
                 if !matches!(settled, Settled::Done { state: State::Leased }) {
@@ -387,6 +432,25 @@ fn add_verdicts(call: &mut Cmd, verdicts: &[(Fenced, &Verdict)]) {
             call.arg(fenced.number);
         });
     }
+}
+
+/// An answer of `lua/receive.lua` for each of those who wanted so many leases: theirs in the order in which they came,
+/// and nothing for one who got none though others did. There may be more, for what they got was not too little.
+fn shared_out(answer: Value, limits: &[usize], doing: Operation) -> Result<Vec<Value>> {
+    let Value::Array(mut answer) = answer else { return Err(strange(doing)) };
+    let Some(Value::Array(leases)) = answer.first_mut().map(std::mem::take) else {
+        return Err(strange(doing));
+    };
+    let (is_empty, mut leases) = (leases.is_empty(), leases.into_iter());
+    let share = |limit: &usize| {
+        let own: Vec<Value> = leases.by_ref().take(*limit).collect();
+        if own.is_empty() && !is_empty {
+            return Value::Nil;
+        }
+        let rest = answer.iter().skip(1).cloned();
+        Value::Array([Value::Array(own)].into_iter().chain(rest).collect())
+    };
+    Ok(limits.iter().map(share).collect())
 }
 
 /// A verdict as scripts read it, the time after which the task may come back, and the error or the reason.

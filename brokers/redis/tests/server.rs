@@ -255,7 +255,7 @@ async fn sends_that_come_while_others_are_under_way_go_together_and_each_has_its
         broker.enqueue_one(&mail, task)
     };
     let answers = futures_util::future::join_all((0..64).map(send)).await;
-    // Eight go at once, and those behind them in one or two.
+    // Eight calls at most are under way at once, and those behind them go in one or two.
     assert!(scripts(&mut connection).await - before <= 10);
     let of = |wanted: fn(&tidegate_core::Result<tidegate_core::Enqueued>) -> bool| {
         answers.iter().filter(|answer| wanted(answer)).count()
