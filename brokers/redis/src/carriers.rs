@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidegate_core::Operation;
+use tidegate_core::{Error, ErrorKind, Operation};
 use tokio::task::JoinHandle;
 
 use crate::driver::{Redis, Shared};
@@ -17,6 +17,8 @@ use crate::partition::Partition;
 /// The pause after moves that did not arrive. It doubles each time.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The pause where a retry does not help: until somebody has put right what is wrong.
+const PAUSE_HOPELESS: Duration = Duration::from_secs(30);
 
 /// All carriers that are at work, by their partitions.
 #[derive(Default)]
@@ -44,7 +46,20 @@ impl Redis {
     /// Has what is on its way out of a partition carried over, and again until it has arrived. The moves are written
     /// down: where this process ends before, whoever asks the partition next has them carried.
     pub(crate) fn have_carried(&self, from: &Partition) {
-        let mut state = self.shared.carriers.lock();
+        self.shared.carriers.want(from, || {
+            tokio::spawn(carry(self.link.impatient(), Arc::downgrade(&self.shared), from.clone()))
+        });
+    }
+}
+
+impl Carriers {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a partition's carrier look once more, or a new one begin.
+    fn want(&self, from: &Partition, begin: impl FnOnce() -> JoinHandle<()>) {
+        let mut state = self.lock();
         if state.is_closed {
             return;
         }
@@ -53,15 +68,7 @@ impl Redis {
             carrier.is_wanted = true;
             return;
         }
-        let carrying = carry(self.link.impatient(), Arc::downgrade(&self.shared), from.clone());
-        let carrier = Carrier { is_wanted: false, task: tokio::spawn(carrying) };
-        state.at_work.insert(from.meta(), carrier);
-    }
-}
-
-impl Carriers {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        state.at_work.insert(from.meta(), Carrier { is_wanted: false, task: begin() });
     }
 
     /// Whether a carrier that has found nothing more may go: nobody wanted it meanwhile.
@@ -103,7 +110,7 @@ impl Drop for Carriers {
 
 /// Carries over until nothing is left.
 async fn carry(link: Link, shared: Weak<Shared>, from: Partition) {
-    let mut pause = PAUSE_FIRST;
+    let (mut pause, mut said) = (PAUSE_FIRST, Said::default());
     // INVARIANT: what keeps the driver is not held during a pause, so that it ends when nobody else has it.
     while let Some(shared) = shared.upgrade() {
         let redis = Redis { link: link.clone(), shared };
@@ -111,18 +118,110 @@ async fn carry(link: Link, shared: Weak<Shared>, from: Partition) {
         let closing = redis.shared.wake.listen_to_close();
         let carriers = &redis.shared.carriers;
         match carried {
-            Ok(()) if carriers.may_go(&from) => return,
-            Ok(()) => pause = PAUSE_FIRST,
+            Ok(()) => {
+                if said.is_news_that_they_arrived() {
+                    tracing::info!(
+                        from = from.meta(),
+                        "tasks that go to another queue have arrived"
+                    );
+                }
+                if carriers.may_go(&from) {
+                    return;
+                }
+                pause = PAUSE_FIRST;
+            }
             Err(_) if carriers.is_closed() => return,
             Err(error) => {
-                tracing::warn!(%error, "tasks that go to another queue have not arrived yet");
+                if said.is_news(&error) {
+                    log(&error, &from);
+                }
+                let now = if error.is_retryable() { pause } else { PAUSE_HOPELESS };
                 drop(redis);
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = tokio::time::sleep(now) => {}
                     () = closing => {}
                 }
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
+    }
+}
+
+fn log(error: &Error, from: &Partition) {
+    let from = from.meta();
+    if error.is_retryable() {
+        tracing::warn!(%error, from, "tasks that go to another queue have not arrived yet; they are kept and tried again");
+    } else {
+        let every_s = PAUSE_HOPELESS.as_secs();
+        tracing::error!(
+            %error, from, every_s,
+            "tasks that go to another queue cannot arrive until this is put right; they are kept and tried again"
+        );
+    }
+}
+
+/// What was logged last of moves that did not arrive. The same is not said twice.
+#[derive(Debug, Default)]
+struct Said(Option<ErrorKind>);
+
+impl Said {
+    fn is_news(&mut self, error: &Error) -> bool {
+        self.0.replace(error.kind()) != Some(error.kind())
+    }
+
+    /// Not where nothing was said of them before.
+    fn is_news_that_they_arrived(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::QueueName;
+
+    use super::*;
+
+    fn partition() -> Partition {
+        Partition::new("tidegate", &QueueName::new("mail").unwrap(), 0)
+    }
+
+    #[tokio::test]
+    async fn a_move_that_comes_as_its_carrier_is_about_to_end_is_looked_for() {
+        let (carriers, from) = (Carriers::default(), partition());
+        let mut begun = 0;
+        let mut want = || {
+            carriers.want(&from, || {
+                begun += 1;
+                tokio::spawn(std::future::pending())
+            });
+        };
+        want();
+        // Its carrier has found nothing more, and only then there is another move.
+        want();
+        assert!(!carriers.may_go(&from), "it goes though there is another move");
+        assert!(carriers.may_go(&from), "nobody wanted it again");
+        want();
+        assert_eq!(begun, 2, "the one that went is not at work any more");
+    }
+
+    #[tokio::test]
+    async fn none_begins_once_they_are_closed() {
+        let carriers = Carriers::default();
+        carriers.close();
+        carriers.want(&partition(), || panic!("it begins"));
+    }
+
+    #[test]
+    fn why_moves_do_not_arrive_is_said_once_and_again_when_it_changes() {
+        let mut said = Said::default();
+        let mut news = |kind| said.is_news(&Error::new(kind, Operation::Settle, "why"));
+        let (away, denied) = (ErrorKind::Unavailable, ErrorKind::Denied);
+        assert_eq!(
+            [away, away, denied, denied, away].map(&mut news),
+            [true, false, true, false, true]
+        );
+        assert!(said.is_news_that_they_arrived());
+        assert!(!said.is_news_that_they_arrived(), "nothing was said since");
+        assert!(said.is_news(&Error::new(away, Operation::Settle, "again")));
     }
 }

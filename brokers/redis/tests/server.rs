@@ -180,6 +180,56 @@ async fn a_move_that_was_cut_short_is_finished_once_by_whoever_asks_next() {
     assert_eq!(inspect.stats(&graves).await.unwrap().ready, 1, "the same move twice is one");
 }
 
+/// How many others are connected to a server.
+async fn others(connection: &mut MultiplexedConnection) -> usize {
+    let list: String = cmd("CLIENT").arg("LIST").query_async(connection).await.unwrap();
+    list.lines().count() - 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_dropped_leaves_nobody_who_carries_moves() {
+    let Some(server) = server().await else { return };
+    let mut client = client(&server).await;
+    let mail = named("mail");
+    let (journal, target) = ("tidegate:{mail/0}:j", "tidegate:{graves/0}:m");
+    {
+        let dropped = broker(&server, "").await;
+        let policy =
+            DeadLetterPolicy { queue: Some(named("graves")), ..DeadLetterPolicy::default() };
+        let spec = QueueSpec { dead_letters: policy, ..QueueSpec::new(mail.clone()) };
+        dropped.declare(&spec).await.unwrap();
+        let receiver = dropped.open(&mail, &SessionOptions::default()).await.unwrap();
+        dropped.enqueue_one(&mail, NewTask::new("k", "x")).await.unwrap();
+        let lease = receiver.receive(&ReceiveOptions::up_to(1)).await.unwrap().pop().unwrap();
+        // What it goes to cannot be reached, and a retry does not help.
+        let _: () = cmd("DEL").arg(target).query_async(&mut client).await.unwrap();
+        let _: () = cmd("SET").arg(target).arg("no hash").query_async(&mut client).await.unwrap();
+        let dead = Verdict::DeadLetter { reason: "no".into() };
+        let _ = receiver.settle_one(&lease.token, dead).await.unwrap();
+        let tried = async {
+            while !refused(&mut client).await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(GUARD, tried).await.expect("nobody tries to carry it over");
+        assert!(others(&mut client).await > 0);
+    }
+    let gone = async {
+        while others(&mut client).await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(GUARD, gone).await.expect("it still has a connection");
+    let left: u64 = cmd("HLEN").arg(journal).query_async(&mut client).await.unwrap();
+    assert_eq!(left, 1, "the move is kept for whoever comes next");
+}
+
+/// Whether a server has refused a command because of what its key is.
+async fn refused(connection: &mut MultiplexedConnection) -> bool {
+    let stats: String = cmd("INFO").arg("errorstats").query_async(connection).await.unwrap();
+    stats.contains("errorstat_WRONGTYPE")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_updates_at_once_one_is_done() {
     let Some(server) = server().await else { return };
