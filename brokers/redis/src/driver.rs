@@ -422,7 +422,9 @@ impl Redis {
             script: || &script::ENQUEUE,
             doing: ENQUEUE,
             alike: [self.own_bound(), 0, 0],
-            first: |call, [bound, ..], _| drop(call.arg(bound)),
+            first: |call, [bound, ..], _| {
+                call.arg(bound);
+            },
             share: gather::one_for_each,
         };
         let wanted = Wanted { count: ids.len(), arguments };
