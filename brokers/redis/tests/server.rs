@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
 use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{
-    AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, Lease, ManualClock, NewTask,
+    AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, Lease, Lost, ManualClock, NewTask,
     Ordering, Partitions, QueueName, QueueSpec, ReceiveOptions, SessionOptions, Settled, State,
     Unique, Verdict,
 };
@@ -333,6 +333,84 @@ async fn who_waits_behind_a_send_that_is_dropped_is_served_all_the_same() {
     let behind = sends.pop().unwrap();
     drop(sends);
     tokio::time::timeout(GUARD, behind).await.expect("nobody took it along").unwrap();
+    let ready = broker.inspect().unwrap().stats(&mail).await.unwrap().ready;
+    assert_eq!(ready, 2, "what was dropped before it was sent is not sent");
+}
+
+#[tokio::test]
+async fn receives_that_come_together_share_what_there_is() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    broker.declare(&QueueSpec::new(mail.clone())).await.unwrap();
+    let tasks: Vec<_> = (0..10).map(|_| NewTask::new("k", "x")).collect();
+    broker.enqueue(&mail, &tasks).await.unwrap();
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let mut connection = client(&server).await;
+    let before = scripts(&mut connection).await;
+    let options = ReceiveOptions::up_to(3);
+    let answers = futures_util::future::join_all((0..8).map(|_| receiver.receive(&options))).await;
+    // Four had nothing in the first call, and looked again together.
+    assert_eq!(scripts(&mut connection).await - before, 2);
+    let answers: Vec<Vec<Lease>> = answers.into_iter().map(Result::unwrap).collect();
+    let counts: Vec<usize> = answers.iter().map(Vec::len).collect();
+    assert_eq!(counts, [3, 3, 3, 1, 0, 0, 0, 0]);
+    let leases: Vec<Lease> = answers.into_iter().flatten().collect();
+    let (had, sent): (Vec<_>, Vec<_>) =
+        (leases.iter().map(|it| it.task.id).collect(), tasks.iter().map(|it| it.id).collect());
+    assert_eq!(had, sent);
+    let verdicts: Vec<_> = leases.into_iter().map(|it| (it.token, Verdict::Complete)).collect();
+    let settled = receiver.settle(&verdicts).await.unwrap();
+    assert!(settled.iter().all(|it| *it == Settled::Done { state: State::Done }), "{settled:?}");
+    let again = receiver.settle(&verdicts).await.unwrap();
+    assert!(again.iter().all(|it| *it == Settled::AlreadyDone), "{again:?}");
+}
+
+#[tokio::test]
+async fn receives_that_come_together_do_not_share_a_key() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    let spec = QueueSpec { ordering: Ordering::Key, ..QueueSpec::new(mail.clone()) };
+    broker.declare(&spec).await.unwrap();
+    let tasks: Vec<_> = (0..4).map(|_| NewTask::new("k", "x").ordering_key("key")).collect();
+    broker.enqueue(&mail, &tasks).await.unwrap();
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    for per_key in [1, 2] {
+        let options = ReceiveOptions::up_to(2).per_key(per_key);
+        let (one, other) = tokio::join!(receiver.receive(&options), receiver.receive(&options));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_eq!(one.len() + other.len(), per_key, "the key is held twice");
+        for lease in one.iter().chain(&other) {
+            let _ = receiver.complete(lease).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_deliveries_of_a_task_only_the_one_that_settled_it_is_known_to_have() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    broker.declare(&QueueSpec::new(mail.clone())).await.unwrap();
+    broker.enqueue_one(&mail, NewTask::new("k", "x")).await.unwrap();
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    // The first one ends with its lease, the second is given back, the third completes it.
+    let short = ReceiveOptions::up_to(1).leased_for(Duration::from_millis(1_000));
+    let mut tokens = Vec::new();
+    for verdict in [None, Some(Verdict::Release { after: Duration::ZERO }), Some(Verdict::Complete)]
+    {
+        let options = short.clone().waiting(GUARD);
+        let lease = receiver.receive(&options).await.unwrap().pop().unwrap();
+        if let Some(verdict) = verdict {
+            let settled = receiver.settle_one(&lease.token, verdict).await.unwrap();
+            assert!(matches!(settled, Settled::Done { .. }), "{settled:?}");
+        }
+        tokens.push((lease.token, Verdict::Complete));
+    }
+    let settled = receiver.settle(&tokens).await.unwrap();
+    let not_found = Settled::Lost(Lost::NotFound);
+    assert_eq!(settled, [not_found, Settled::AlreadyDone, Settled::AlreadyDone]);
 }
 
 const MIB: usize = 1 << 20;
