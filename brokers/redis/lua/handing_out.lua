@@ -55,8 +55,12 @@ local function read(stream, level, count)
     base .. stream, '>')
   local entries = read and read[1] and read[1][2] or {}
   if #entries == 0 then return 0 end
-  redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1])
-  if not meta.noted then
+  if level == 0 then
+    set('place', number_of(entries[#entries][1]))
+  else
+    redis.call('HSET', KEYS[1], 'at:' .. stream, entries[#entries][1])
+  end
+  if meta.noted == 0 then
     hand_out_new(entries, level)
     if want > 0 then
       for _, entry in ipairs(entries) do bytes = bytes + bytes_of(entry[2], 1, #entry[2]) end

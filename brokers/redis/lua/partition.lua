@@ -6,12 +6,9 @@
 -- KEYS[1]  the partition's meta hash; its name less the last letter is the prefix of all other keys, so
 --          that everything a script touches lies in one slot.
 --
---   m     hash    id, spec, capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, dlq, paused;
---                 number (last one given), fence (last one given), live (ready + scheduled + leased), moves (tasks in
---                 j), due (nothing in l, d, x, r and ue is due before it), over and over_since (the part that o is at),
---                 largest (bytes that no task in the streams of the priorities exceeds), noted (whether one that was
---                 never handed out may have a record all the same),
---                 at:sL (the last entry of sL that was handed out), levels (whether there are any above 0)
+--   m     hash    id, spec, revision, name, dlq, capacity, lease_us, attempts, ordered, retention_us, dead_retention_us,
+--                 paused; settings (what scripts read of these, packed); state (what changes with the tasks, packed);
+--                 at:sL (the last entry of sL that was handed out, L above 0)
 --   sL    stream  tasks of priority L that were ready when they were sent, read through the group `tidegate`
 --   h     stream  all other tasks: those with a delay, with an ordering key, and those that were moved here
 --   aL    zset    what is available again at priority L: turns, by the time since when they are
@@ -58,39 +55,44 @@ local function number_of(id) return tonumber(name_of(id)) end
 -- Later than any time that is due.
 local NEVER = 9007199254740992
 
+-- WHY: reading and writing many fields costs more than most of what is done with them.
+local SETTINGS = '<ddddddd'
+-- number (last one given), fence (last one given), live (ready + scheduled + leased), due (nothing in l, d, x, r and ue
+-- is due before it), moves (tasks in j), place (the last number of s0 that was handed out), over and over_since (the
+-- part that o is at), largest (bytes that no task in the streams of the priorities exceeds), levels (1 if there are any
+-- above 0), noted (1 if a task that was never handed out may have a record all the same).
+local STATE = '<ddddddddddd'
+
 -- Meta: nil if there is no such queue.
 local meta
 local function open()
   if meta then return true end
-  local fields = redis.call('HMGET', KEYS[1], 'id', 'capacity', 'lease_us', 'attempts', 'ordered', 'retention_us',
-    'dead_retention_us', 'dlq', 'paused', 'live', 'name', 'number', 'fence', 'due', 'over', 'over_since', 'moves',
-    'levels', 'largest', 'noted')
+  local fields = redis.call('HMGET', KEYS[1], 'id', 'settings', 'state')
   if not fields[1] then return false end
+  local capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, paused =
+    struct.unpack(SETTINGS, fields[2])
+  local number, fence, live, due, moves, place, over, over_since, largest, levels, noted =
+    struct.unpack(STATE, fields[3])
   meta = {
-    id = fields[1], capacity = tonumber(fields[2]), lease_us = tonumber(fields[3]), attempts = tonumber(fields[4]),
-    ordered = fields[5] == '1', retention_us = tonumber(fields[6]), dead_retention_us = tonumber(fields[7]),
-    dlq = fields[8], paused = fields[9] == '1', live = tonumber(fields[10]), name = fields[11],
-    number = tonumber(fields[12]), fence = tonumber(fields[13]), due = tonumber(fields[14] or '0'),
-    over = tonumber(fields[15] or '0'), over_since = tonumber(fields[16] or '0'), moves = tonumber(fields[17] or '0'),
-    levels = fields[18], largest = tonumber(fields[19] or '0'), noted = fields[20],
+    id = fields[1], capacity = capacity, lease_us = lease_us, attempts = attempts, ordered = ordered == 1,
+    retention_us = retention_us, dead_retention_us = dead_retention_us, paused = paused == 1,
+    number = number, fence = fence, live = live, due = due, moves = moves, place = place, over = over,
+    over_since = over_since, largest = largest, levels = levels, noted = noted,
   }
   return true
 end
 
 -- What changes of meta is written once, at the end.
-local changed = {}
+local is_changed = false
 local function set(name, value)
   meta[name] = value
-  changed[name] = true
+  is_changed = true
 end
 local function save()
-  local fields = {}
-  for name in pairs(changed) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = text(meta[name])
-  end
-  if #fields > 0 then redis.call('HSET', KEYS[1], unpack(fields)) end
-  changed = {}
+  if not is_changed then return end
+  is_changed = false
+  redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, meta.number, meta.fence, meta.live, meta.due, meta.moves,
+    meta.place, meta.over, meta.over_since, meta.largest, meta.levels, meta.noted))
 end
 
 local function next_of(counter)

@@ -25,6 +25,7 @@ for _, one in ipairs(dead) do
   redis.call('XADD', base .. 'h', text(one.number), unpack(one.fields))
   keep(one.number, one.record)
 end
+set('place', 0)
 local purged = meta.live
 live(-purged)
 return told(purged)

@@ -11,18 +11,19 @@ local function stream_of(priority)
   local stream = 's' .. text(priority)
   if priority > 0 and redis.call('ZADD', base .. 'lv', priority, priority) == 1 then
     redis.call('XGROUP', 'CREATE', base .. stream, GROUP, '0', 'MKSTREAM')
-    if not meta.levels then set('levels', 1) end
+    if meta.levels == 0 then set('levels', 1) end
   end
   return stream
 end
 local function priorities()
-  if not meta.levels then return { '0' } end
+  if meta.levels == 0 then return { '0' } end
   local levels = redis.call('ZREVRANGE', base .. 'lv', 0, -1)
   levels[#levels + 1] = '0'
   return levels
 end
 -- The entries of a level that nobody was handed yet, from the one after the group's place.
 local function group_place(stream)
+  if stream == 's0' then return text(meta.place) .. '-0' end
   local place = redis.call('HGET', KEYS[1], 'at:' .. stream)
   return place or '0-0'
 end
@@ -142,13 +143,14 @@ local function send_away(number, record, target, kind)
 end
 
 local function die(number, record, reason)
-  record.x = { q = meta.name, r = reason, a = attempts_of(record), t = now, e = record.err }
+  local named = redis.call('HMGET', KEYS[1], 'name', 'dlq')
+  record.x = { q = named[1], r = reason, a = attempts_of(record), t = now, e = record.err }
   unplace(number, record, now, true)
   free_key(number, record)
   live(-1)
   if meta.retention_us >= 0 then redis.call('ZREM', base .. 'r', text(number)) end
-  if meta.dlq ~= '' then
-    send_away(number, record, meta.dlq, 'dead')
+  if named[2] ~= '' then
+    send_away(number, record, named[2], 'dead')
     redis.call('HDEL', base .. 't', text(number))
     redis.call('XDEL', base .. record.st, text(number))
   else
@@ -309,7 +311,7 @@ local function enter(task)
   if stream ~= 'h' then
     if record then
       keep(number, record)
-      if not meta.noted then set('noted', 1) end
+      if meta.noted == 0 then set('noted', 1) end
     end
     woken = woken + 1
   else

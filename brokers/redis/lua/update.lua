@@ -9,13 +9,13 @@ if not open() then return redis.error_reply('NOQUEUE there is no such queue') en
 local revision = redis.call('HGET', KEYS[1], 'revision')
 if ARGV[1] ~= '' and revision ~= ARGV[1] then return { 0, revision } end
 if tonumber(revision) >= tonumber(ARGV[2]) then return { 0, revision } end
--- WHY: another retention makes other times due.
-local fields = { 'revision', ARGV[2], 'due', '0' }
-for i = 3, #ARGV do fields[i + 2] = ARGV[i] end
-redis.call('HSET', KEYS[1], unpack(fields))
+redis.call('HSET', KEYS[1], 'revision', ARGV[2], unpack(ARGV, 3))
+pack_settings()
 local had = meta.retention_us
 meta = nil
 open()
+-- WHY: another retention makes other times due.
+set('due', 0)
 if meta.retention_us >= 0 and had < 0 then
   local function enlist(stream)
     for _, entry in ipairs(redis.call('XRANGE', base .. stream, '-', '+')) do

@@ -35,6 +35,7 @@ const PARTITION: &str = include_str!("../lua/partition.lua");
 const TASKS: &str = include_str!("../lua/tasks.lua");
 const SETTLING: &str = include_str!("../lua/settling.lua");
 const ATTEMPTS: &str = include_str!("../lua/attempts.lua");
+const SETTINGS: &str = include_str!("../lua/settings.lua");
 const VIEWS: &str = include_str!("../lua/views.lua");
 const LEAVING: &str = include_str!("../lua/leaving.lua");
 const HANDING_OUT: &str = include_str!("../lua/handing_out.lua");
@@ -56,8 +57,8 @@ macro_rules! scripts {
 }
 
 scripts! {
-    DECLARE = [] "declare.lua", Have;
-    UPDATE = [TASKS] "update.lua", Have;
+    DECLARE = [SETTINGS] "declare.lua", Have;
+    UPDATE = [TASKS, SETTINGS] "update.lua", Have;
     ENQUEUE = [ENQUEUE_PLAIN, TASKS] "enqueue.lua", Have;
     RECEIVE = [HANDING_OUT, RECEIVE_PLAIN, TASKS, ATTEMPTS] "receive.lua", MayLack;
     ATTEMPT = [TASKS, ATTEMPTS] "attempt.lua", MayLack;
@@ -70,7 +71,7 @@ scripts! {
     DEAD = [TASKS, VIEWS] "dead.lua", MayLack;
     DROP_DEAD = [TASKS] "drop_dead.lua", Have;
     REDRIVE = [TASKS] "redrive.lua", Have;
-    PAUSE = [] "pause.lua", Have;
+    PAUSE = [SETTINGS] "pause.lua", Have;
     PURGE = [TASKS] "purge.lua", Have;
     DELETE = [TASKS] "delete.lua", Have;
     GROUP = [] "group.lua", MayLack;
