@@ -15,7 +15,6 @@ local levels = priorities()
 for _, level in ipairs(levels) do
   redis.call('UNLINK', base .. 's' .. level, base .. 'a' .. level)
   redis.call('XGROUP', 'CREATE', base .. 's' .. level, GROUP, '0', 'MKSTREAM')
-  redis.call('HDEL', KEYS[1], 'at:s' .. level)
 end
 for _, letter in ipairs({ 'h', 't', 'l', 'd', 'r', 'w', 'k', 'q', 'u', 'ue', 'b', 'be' }) do
   redis.call('UNLINK', base .. letter)
@@ -25,7 +24,6 @@ for _, one in ipairs(dead) do
   redis.call('XADD', base .. 'h', text(one.number), unpack(one.fields))
   keep(one.number, one.record)
 end
-set('place', 0)
 local purged = meta.live
 live(-purged)
 return told(purged)

@@ -258,6 +258,26 @@ async fn of_many_updates_at_once_one_is_done() {
 }
 
 #[tokio::test]
+async fn a_retention_that_an_update_brings_ends_what_is_there() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    broker.declare(&QueueSpec::new(mail.clone())).await.unwrap();
+    broker.enqueue_one(&mail, NewTask::new("k", "x")).await.unwrap();
+    let inspect = broker.inspect().unwrap();
+    assert_eq!(inspect.stats(&mail).await.unwrap().ready, 1);
+    let spec = inspect.spec(&mail).await.unwrap();
+    let spec = QueueSpec { retention: Some(Duration::from_secs(1)), ..spec };
+    broker.admin().unwrap().update(&spec).await.unwrap();
+    let ended = async {
+        while inspect.stats(&mail).await.unwrap().ready > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(GUARD, ended).await.expect("it stays");
+}
+
+#[tokio::test]
 async fn a_partition_that_missed_an_update_has_the_next_one() {
     let Some(server) = server().await else { return };
     let broker = broker(&server, "").await;
