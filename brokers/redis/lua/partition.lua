@@ -58,10 +58,10 @@ local NEVER = 9007199254740992
 -- WHY: reading and writing many fields costs more than most of what is done with them.
 local SETTINGS = '<ddddddd'
 -- number (last one given), fence (last one given), live (ready + scheduled + leased), due (nothing in l, d, x, r and ue
--- is due before it), moves (tasks in j), place (the last number of s0 that was handed out), over and over_since (the
--- part that o is at), largest (bytes that no task in the streams of the priorities exceeds), levels (1 if there are any
+-- is due before it), moves (tasks in j), place (the last number of s0 that was handed out), over, over_since and
+-- over_count (the part that o is at, since when, and with how many), largest (bytes that no task in the streams of the priorities exceeds), levels (1 if there are any
 -- above 0), noted (1 if a task that was never handed out may have a record all the same).
-local STATE = '<ddddddddddd'
+local STATE = '<dddddddddddd'
 
 -- Meta: nil if there is no such queue.
 local meta
@@ -71,13 +71,13 @@ local function open()
   if not fields[1] then return false end
   local capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, paused =
     struct.unpack(SETTINGS, fields[2])
-  local number, fence, live, due, moves, place, over, over_since, largest, levels, noted =
+  local number, fence, live, due, moves, place, over, over_since, over_count, largest, levels, noted =
     struct.unpack(STATE, fields[3])
   meta = {
     id = fields[1], capacity = capacity, lease_us = lease_us, attempts = attempts, ordered = ordered == 1,
     retention_us = retention_us, dead_retention_us = dead_retention_us, paused = paused == 1,
     number = number, fence = fence, live = live, due = due, moves = moves, place = place, over = over,
-    over_since = over_since, largest = largest, levels = levels, noted = noted,
+    over_since = over_since, over_count = over_count, largest = largest, levels = levels, noted = noted,
   }
   return true
 end
@@ -92,7 +92,7 @@ local function save()
   if not is_changed then return end
   is_changed = false
   redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, meta.number, meta.fence, meta.live, meta.due, meta.moves,
-    meta.place, meta.over, meta.over_since, meta.largest, meta.levels, meta.noted))
+    meta.place, meta.over, meta.over_since, meta.over_count, meta.largest, meta.levels, meta.noted))
 end
 
 local function next_of(counter)
@@ -139,23 +139,18 @@ local function ending(how, number, fence, deliveries)
   if how == 'S' and deliveries == 1 then return number end
   return how .. number .. ':' .. fence
 end
-local over_part
 local function remember(ended)
-  if not over_part then
-    local held = redis.call('SCARD', base .. 'o:' .. text(meta.over))
-    if now - meta.over_since >= OVER_PART_S * 1000000 or held >= OVER_PART_MAX then
-      set('over', meta.over + 1)
-      set('over_since', now)
-      redis.call('UNLINK', base .. 'o:' .. text(meta.over - OVER_PARTS))
-      held = 0
-    end
-    over_part = base .. 'o:' .. text(meta.over)
-    redis.call('SADD', over_part, unpack(ended))
-    -- WHY: nothing is added after its time, so once is enough.
-    if held == 0 then redis.call('EXPIRE', over_part, OVER_PART_S * (OVER_PARTS + 1)) end
-    return
+  if now - meta.over_since >= OVER_PART_S * 1000000 or meta.over_count >= OVER_PART_MAX then
+    set('over', meta.over + 1)
+    set('over_since', now)
+    set('over_count', 0)
+    redis.call('UNLINK', base .. 'o:' .. text(meta.over - OVER_PARTS))
   end
-  redis.call('SADD', over_part, unpack(ended))
+  local part = base .. 'o:' .. text(meta.over)
+  redis.call('SADD', part, unpack(ended))
+  -- WHY: nothing is added after its time, so once is enough.
+  if meta.over_count == 0 then redis.call('EXPIRE', part, OVER_PART_S * (OVER_PARTS + 1)) end
+  set('over_count', meta.over_count + #ended)
 end
 
 -- How many tasks became available.
