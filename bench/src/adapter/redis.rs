@@ -92,9 +92,13 @@ impl Client for SameCallsClient {
             let id = TaskId::new().to_string();
             call.arg("3").arg(&id).arg("bench").arg(payload);
         }
-        // Numbers alone: all were taken.
-        let _numbers: (i64, Vec<i64>) = call.invoke_async(&mut self.connection).await?;
-        Ok(())
+        let answer: (i64, Value) = call.invoke_async(&mut self.connection).await?;
+        match answer.1 {
+            // All were taken.
+            Value::Int(_first) => Ok(()),
+            Value::Array(each) if each.iter().all(|it| matches!(it, Value::Int(_))) => Ok(()),
+            other => Err(format!("a send was answered with {other:?}").into()),
+        }
     }
 
     async fn receive(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
@@ -104,7 +108,7 @@ impl Client for SameCallsClient {
         let (leases, queue, fence) = told(answer).ok_or("an answer that nobody expected")?;
         let mut payloads = Vec::with_capacity(leases.len());
         let mut numbers = Vec::with_capacity(leases.len());
-        for lease in leases {
+        for lease in leases.chunks(LEASE) {
             let (number, data) = leased(lease).ok_or("a lease that nobody expected")?;
             numbers.push(number);
             payloads.push(data);
@@ -118,10 +122,13 @@ impl Client for SameCallsClient {
         if let Some(Held { queue, fence, numbers }) = self.held.take() {
             call.arg("C").arg(queue).arg(fence).arg(numbers.len()).arg(0).arg("").arg(numbers);
         }
-        let answer: (i64, Vec<String>) = call.invoke_async(&mut self.connection).await?;
-        match answer.1.iter().find(|code| *code != "D") {
-            None => Ok(()),
-            Some(other) => Err(format!("a completion was answered with {other:?}").into()),
+        let answer: (i64, Value) = call.invoke_async(&mut self.connection).await?;
+        match answer.1 {
+            Value::Int(_done) => Ok(()),
+            Value::Array(each) if each.iter().all(|it| *it == Value::BulkString(b"D".into())) => {
+                Ok(())
+            }
+            other => Err(format!("a completion was answered with {other:?}").into()),
         }
     }
 }
@@ -134,15 +141,15 @@ fn told(answer: Value) -> Option<(Vec<Value>, i64, i64)> {
     Some((leases, queue, redis::from_redis_value(answer.nth(1)?).ok()?))
 }
 
+/// The id of its entry, its priority, the number of its fields, and names and values of three.
+const LEASE: usize = 9;
+
 /// Number and payload of a lease.
-fn leased(lease: Value) -> Option<(String, Vec<u8>)> {
-    let mut lease = array(lease)?.into_iter();
-    let id: String = redis::from_redis_value(lease.next()?).ok()?;
+fn leased(lease: &[Value]) -> Option<(String, Vec<u8>)> {
     // The payload is the value of the last field.
-    match array(lease.next()?)?.pop()? {
-        Value::BulkString(data) => Some((id.strip_suffix("-0")?.to_owned(), data)),
-        _ => None,
-    }
+    let [Value::BulkString(id), .., Value::BulkString(data)] = lease else { return None };
+    let id = std::str::from_utf8(id).ok()?;
+    Some((id.strip_suffix("-0")?.to_owned(), data.clone()))
 }
 
 fn array(value: Value) -> Option<Vec<Value>> {

@@ -1,7 +1,7 @@
 -- Appends tasks, or says why not, one after the other. A full partition takes none: nothing is ever trimmed.
 --
 -- ARGV  the sender's own bound or -1; then each task as `task_at` reads it
--- Returns for each task its number, {1, number, id} of the earlier one with its dedup key, or {2, tasks in it}.
+-- Returns the number of the first task where all are plain, else for each task its number, {1, number, id} of the earlier one with its dedup key, or {2, tasks in it}.
 
 if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()

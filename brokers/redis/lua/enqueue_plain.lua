@@ -1,5 +1,5 @@
 -- Tasks without key, delay, dedup key or priority for which there is room, while nothing is due. Others are for
--- enqueue.lua.
+-- enqueue.lua. Returns the number of the first one; the others have those that follow.
 
 local function are_plain()
   if meta.retention_us >= 0 then return false end
@@ -15,9 +15,10 @@ end
 
 if open() and now < meta.due and are_plain() then
   local stream, number, largest = base .. 's0', meta.number, 0
-  local answers, i = {}, 2
+  local first, count, i = math.max(number + 1, now), 0, 2
+  number = first - 1
   while i <= #ARGV do
-    number = number < now and now or number + 1
+    number, count = number + 1, count + 1
     local id, type, bytes = ARGV[i + 1], ARGV[i + 2], nil
     if ARGV[i] == '3' then
       local data = ARGV[i + 3]
@@ -31,11 +32,10 @@ if open() and now < meta.due and are_plain() then
       i = i + 5
     end
     if bytes > largest then largest = bytes end
-    answers[#answers + 1] = number
   end
   set('number', number)
   if largest > meta.largest or meta.live == 0 then set('largest', largest) end
-  live(#answers)
-  woken = #answers
-  return told(answers)
+  live(count)
+  woken = count
+  return told(first)
 end

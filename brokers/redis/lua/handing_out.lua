@@ -3,19 +3,27 @@
 local want, consumer = tonumber(ARGV[1]), ARGV[4]
 local lease_us = tonumber(ARGV[2])
 local bytes, bytes_max = 0, tonumber(ARGV[7])
+-- The leases, one after the other: an answer with fewer tables costs less.
 local leases = {}
 -- One fence for all that is handed out here: a number and its fence tell one delivery from all others.
 local fence, till
 -- Records and ends of leases, written together.
 local kept, timed = {}, {}
+-- What a receive that has a name remembers.
+local name, numbers, fences = ARGV[5], {}, {}
 
 local function add(number, record, fields)
   want = want - 1
   bytes = bytes + bytes_of(fields, 1, #fields)
-  leases[#leases + 1] = {
+  local lease = {
     number, record.f, record.p, record.n, attempts_of(record), record.m and cmsgpack.pack(record.m) or false,
-    record.err or false, fields, record.e0 or record.e,
+    record.err or false, record.e0 or record.e, #fields,
   }
+  local place = #leases
+  for i = 1, #lease do leases[place + i] = lease[i] end
+  place = place + #lease
+  for i = 1, #fields do leases[place + i] = fields[i] end
+  numbers[#numbers + 1], fences[#fences + 1] = number, record.f
 end
 
 local function hand_out(name, number, record, fields)
@@ -37,15 +45,17 @@ local function has_room() return want > 0 and bytes < bytes_max end
 local function hand_out_new(entries, level)
   fence = fence or next_of('fence')
   local packed = packed_plain(level, 'l', 1, 0, fence)
-  local place, before = #kept, #leases
+  local place, last = #kept, #leases
   for i = 1, #entries do
-    local entry = entries[i]
-    local name = name_of(entry[1])
-    kept[place + 1], kept[place + 2] = name, packed
-    timed[place + 1], timed[place + 2] = till, name
+    local id, fields = entries[i][1], entries[i][2]
+    local number, count = name_of(id), #fields
+    kept[place + 1], kept[place + 2] = number, packed
+    timed[place + 1], timed[place + 2] = till, number
     place = place + 2
-    entry[3] = level
-    leases[before + i] = entry
+    leases[last + 1], leases[last + 2], leases[last + 3] = id, level, count
+    for j = 1, count do leases[last + 3 + j] = fields[j] end
+    last = last + 3 + count
+    if name ~= '' then numbers[#numbers + 1], fences[#fences + 1] = tonumber(number), fence end
   end
   want = want - #entries
 end

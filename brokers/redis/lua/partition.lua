@@ -59,8 +59,9 @@ local NEVER = 9007199254740992
 local SETTINGS = '<ddddddd'
 -- number (last one given), fence (last one given), live (ready + scheduled + leased), due (nothing in l, d, x, r and ue
 -- is due before it), moves (tasks in j), place (the last number of s0 that was handed out), over, over_since and
--- over_count (the part that o is at, since when, and with how many), largest (bytes that no task in the streams of the priorities exceeds), levels (1 if there are any
--- above 0), noted (1 if a task that was never handed out may have a record all the same).
+-- over_count (the part that o is at, since when, and with how many), largest (bytes that no task in the streams of the
+-- priorities exceeds), levels (1 if there are any above 0), noted (1 if a task that was
+-- never handed out may have a record all the same).
 local STATE = '<dddddddddddd'
 
 -- Meta: nil if there is no such queue.

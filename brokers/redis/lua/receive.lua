@@ -4,13 +4,14 @@
 --       or nothing, and with a name whether what an earlier one of it was handed is wanted: 'again' or nothing, 'new'
 --       tasks only, or 'either'; bytes of tasks after which no more are handed out, above zero
 -- Returns the leases; their length; where nothing was handed out how long until something may be due, in microseconds,
--- else -1; the queue's id; the time; the fence of what was handed out now. A lease is {number, fence, priority,
--- deliveries, attempts, record of a move or false, last error or false, fields, when it was first sent}; the first one
--- of a task of which nothing was known but what was sent is {id of its entry, fields, priority}, with that fence.
+-- else -1; the queue's id; the time; the fence of what was handed out now. A lease is its number, fence, priority,
+-- deliveries, attempts, record of a move or false, last error or false, when it was first sent, the number of its
+-- fields, and names and values; the first one of a task of which nothing was known but what was sent is the id of its
+-- entry, the priority, the number of its fields, and names and values, with that fence.
 
 if not begin() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()
-local per_key, name, wanted = tonumber(ARGV[3]), ARGV[5], ARGV[6]
+local per_key, wanted = tonumber(ARGV[3]), ARGV[6]
 
 local function hand_out_again(number)
   local record = record_of(number)
@@ -58,13 +59,5 @@ elseif wanted ~= 'again' and not meta.paused then
     if not has_room() then break end
   end
 end
-if #leases > 0 and name ~= '' then
-  local numbers, fences = {}, {}
-  for place, lease in ipairs(leases) do
-    local is_new = #lease == 3
-    numbers[place] = is_new and number_of(lease[1]) or lease[1]
-    fences[place] = is_new and fence or lease[2]
-  end
-  remember_attempt(name, numbers, fences, now + lease_us)
-end
+if #numbers > 0 and name ~= '' then remember_attempt(name, numbers, fences, now + lease_us) end
 return handed_out()

@@ -2,7 +2,7 @@
 --
 -- ARGV  groups of leases with the same verdict: verdict ('C'omplete, 'R'etry, re'L'ease, dead letter 'X'), the queue's
 --       id, fence, how many leases, after_us, the error of a retry or the reason of a death, and their numbers
--- Returns for each lease the state after it ('D', 'X', 'R', 'W') or why not ('n', 's', 'e', 'a').
+-- Returns how many leases they are where all of the tasks are plain and done, else for each lease the state after it ('D', 'X', 'R', 'W') or why not ('n', 's', 'e', 'a').
 
 if open() then advance() end
 local answers = {}

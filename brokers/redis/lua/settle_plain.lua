@@ -1,4 +1,5 @@
 -- Completions of plain tasks, while nothing is due. Whatever else there is among them is for settle.lua.
+-- Returns how many they are.
 
 if open() and now < meta.due then
   local names, fences, touched = {}, {}, {}
@@ -18,14 +19,14 @@ if open() and now < meta.due then
     return true
   end
   if are_completed() then
-    local answers, records = {}, redis.call('HMGET', base .. 't', unpack(names))
+    local left, records = 0, redis.call('HMGET', base .. 't', unpack(names))
     for place = 1, #names do
       if not leaves(names[place], fences[place], records[place]) then break end
-      answers[place] = 'D'
+      left = place
     end
-    if #answers == #names then
+    if left == #names then
       leave_together()
-      return told(answers)
+      return told(left)
     end
     leaving = nil
   end

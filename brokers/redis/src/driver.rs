@@ -425,7 +425,7 @@ impl Redis {
             first: |call, [bound, ..], _| {
                 call.arg(bound);
             },
-            share: gather::one_for_each,
+            share: numbers,
         };
         let wanted = Wanted { count: ids.len(), arguments };
         let answers = self.gathered(how, partition, wanted).await;
@@ -433,6 +433,18 @@ impl Redis {
         let answers = answers.into_iter().zip(ids);
         answers.map(|(answer, (id, _))| outcome(answer, id, partition, queue, ENQUEUE)).collect()
     }
+}
+
+/// An answer of `lua/enqueue.lua` for each of those who sent so many tasks.
+fn numbers(answer: Value, counts: &[usize], doing: Operation) -> Result<Vec<Value>> {
+    let answer = match answer {
+        Value::Int(first) => {
+            let all = counts.iter().sum::<usize>() as i64;
+            Value::Array((first..first.saturating_add(all)).map(Value::Int).collect())
+        }
+        answer => answer,
+    };
+    gather::one_for_each(answer, counts, doing)
 }
 
 /// What became of a task, as `lua/enqueue.lua` says. The inner error is the task's own.

@@ -91,8 +91,8 @@ struct Told {
     attempt: u32,
     moved: Option<Bytes>,
     last_error: Option<String>,
-    fields: Parts,
     enqueued_us: u64,
+    fields: Parts,
 }
 
 impl RedisSession {
@@ -250,7 +250,8 @@ impl RedisSession {
                     call.arg(attempt_id.as_ref().map_or("", AttemptId::as_str)).arg(which.word());
                     call.arg(bytes_max);
                 };
-                redis.change(&script::RECEIVE, partition, RECEIVE, receive).await
+                let answer = redis.change(&script::RECEIVE, partition, RECEIVE, receive).await;
+                answer.and_then(|answer| with_leases_apart(answer, RECEIVE))
             }
         };
         let mut answer = Parts::of(answer.map_err(|error| error.on(&self.queue))?, RECEIVE)?;
@@ -365,13 +366,7 @@ impl RedisSession {
             let what = |(place, fenced): &(usize, Fenced)| Some((*fenced, &leases.get(*place)?.1));
             let mut arguments = Cmd::new();
             add(&mut arguments, &those.iter().filter_map(what).collect::<Vec<_>>());
-            let how = Gathered {
-                script,
-                doing,
-                alike: [0; 3],
-                first: |_, _, _| {},
-                share: gather::one_for_each,
-            };
+            let how = Gathered { script, doing, alike: [0; 3], first: |_, _, _| {}, share: states };
             let wanted = Wanted { count: those.len(), arguments };
             let answers = self.redis.gathered(how, &partition, wanted).await;
             let answers = Parts::of(answers.map_err(|error| error.on(&self.queue))?, doing)?.rest();
@@ -434,10 +429,24 @@ fn add_verdicts(call: &mut Cmd, verdicts: &[(Fenced, &Verdict)]) {
     }
 }
 
+/// An answer of `lua/settle.lua` for each of those who settled so many leases.
+fn states(answer: Value, counts: &[usize], doing: Operation) -> Result<Vec<Value>> {
+    let answer = match answer {
+        Value::Int(_) => {
+            let all = counts.iter().sum();
+            Value::Array(vec![Value::SimpleString("D".into()); all])
+        }
+        answer => answer,
+    };
+    gather::one_for_each(answer, counts, doing)
+}
+
 /// An answer of `lua/receive.lua` for each of those who wanted so many leases: theirs in the order in which they came,
 /// and nothing for one who got none though others did. There may be more, for what they got was not too little.
 fn shared_out(answer: Value, limits: &[usize], doing: Operation) -> Result<Vec<Value>> {
-    let Value::Array(mut answer) = answer else { return Err(strange(doing)) };
+    let Value::Array(mut answer) = with_leases_apart(answer, doing)? else {
+        return Err(strange(doing));
+    };
     let Some(Value::Array(leases)) = answer.first_mut().map(std::mem::take) else {
         return Err(strange(doing));
     };
@@ -453,6 +462,38 @@ fn shared_out(answer: Value, limits: &[usize], doing: Operation) -> Result<Vec<V
     Ok(limits.iter().map(share).collect())
 }
 
+/// The parts of a lease before its fields, the last of which says how many those are; and of one of a task of which
+/// nothing was known but what was sent, which begins with a text.
+const HEAD: usize = 9;
+const HEAD_OF_NEW: usize = 3;
+
+/// An answer of `lua/receive.lua`, each lease in it for itself.
+fn with_leases_apart(answer: Value, doing: Operation) -> Result<Value> {
+    let Value::Array(mut answer) = answer else { return Err(strange(doing)) };
+    let Some(Value::Array(joined)) = answer.first_mut().map(std::mem::take) else {
+        return Err(strange(doing));
+    };
+    let (mut joined, mut leases) = (joined.into_iter(), Vec::new());
+    while let Some(first) = joined.next() {
+        let head = if matches!(first, Value::Int(_)) { HEAD } else { HEAD_OF_NEW };
+        let mut lease = vec![first];
+        lease.extend(joined.by_ref().take(head - 1));
+        let fields = match lease.last() {
+            Some(Value::Int(count)) => usize::try_from(*count).map_err(|_| strange(doing))?,
+            _ => return Err(strange(doing)),
+        };
+        lease.extend(joined.by_ref().take(fields));
+        if lease.len() != head + fields {
+            return Err(strange(doing));
+        }
+        leases.push(Value::Array(lease));
+    }
+    if let Some(place) = answer.first_mut() {
+        *place = Value::Array(leases);
+    }
+    Ok(Value::Array(answer))
+}
+
 /// A verdict as scripts read it, the time after which the task may come back, and the error or the reason.
 pub(crate) fn words_of(verdict: &Verdict) -> (&'static str, u64, &str) {
     let us = |after: &Duration| after.as_micros() as u64;
@@ -466,39 +507,40 @@ pub(crate) fn words_of(verdict: &Verdict) -> (&'static str, u64, &str) {
 
 impl Told {
     fn read(mut lease: Parts, terms: &Terms) -> Result<Self> {
-        if lease.len() == OF_A_NEW_ONE {
-            let id = lease.text()?;
-            let number = id.strip_suffix("-0").and_then(|number| number.parse().ok());
-            let number = number.ok_or_else(|| strange(Operation::Receive))?;
-            let (fields, priority) = (lease.parts()?, lease.count()?);
-            return Ok(Self {
-                number,
-                fence: terms.fence,
-                priority,
-                deliveries: 1,
-                attempt: 1,
-                moved: None,
-                last_error: None,
-                fields,
-                enqueued_us: number,
-            });
-        }
-        Ok(Self {
-            number: lease.number()?,
-            fence: lease.number()?,
-            priority: lease.count()?,
-            deliveries: lease.count()?,
-            attempt: lease.count()?,
-            moved: lease.maybe_bytes()?,
-            last_error: lease.maybe_text()?,
-            fields: lease.parts()?,
-            enqueued_us: lease.number()?,
-        })
+        let mut told = match lease.next()? {
+            Value::Int(number) => Self {
+                number: u64::try_from(number).map_err(|_| strange(Operation::Receive))?,
+                fence: lease.number()?,
+                priority: lease.count()?,
+                deliveries: lease.count()?,
+                attempt: lease.count()?,
+                moved: lease.maybe_bytes()?,
+                last_error: lease.maybe_text()?,
+                enqueued_us: lease.number()?,
+                fields: Parts::none(Operation::Receive),
+            },
+            id => {
+                let id = reply::text(id, Operation::Receive)?;
+                let number = id.strip_suffix("-0").and_then(|number| number.parse().ok());
+                let number = number.ok_or_else(|| strange(Operation::Receive))?;
+                Self {
+                    number,
+                    fence: terms.fence,
+                    priority: lease.count()?,
+                    deliveries: 1,
+                    attempt: 1,
+                    moved: None,
+                    last_error: None,
+                    enqueued_us: number,
+                    fields: Parts::none(Operation::Receive),
+                }
+            }
+        };
+        lease.count()?;
+        told.fields = lease;
+        Ok(told)
     }
 }
-
-/// The parts of a lease of a task of which nothing was known but what was sent.
-const OF_A_NEW_ONE: usize = 3;
 
 #[async_trait]
 impl Session for RedisSession {
