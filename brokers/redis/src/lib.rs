@@ -15,6 +15,7 @@ mod errors;
 mod gather;
 mod group;
 mod inspect;
+mod leases;
 mod link;
 mod moves;
 mod partition;

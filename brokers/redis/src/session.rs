@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use event_listener::EventListener;
 use futures_util::future::{join_all, select_all, try_join_all};
 use redis::{Cmd, Value};
@@ -21,6 +20,7 @@ use crate::driver::Redis;
 use crate::envelope::{self, Fields};
 use crate::gather::{self, Gathered, Wanted};
 use crate::group::Membership;
+use crate::leases::{Leased, shared_out, with_leases_apart};
 use crate::link::{PAUSE, is_changing};
 use crate::partition::{Partition, time};
 use crate::reply::{self, Parts, int_of, strange};
@@ -80,19 +80,6 @@ struct Terms {
     until: Timestamp,
     /// Of those that were handed out now.
     fence: u64,
-}
-
-/// A lease as `lua/receive.lua` writes it.
-struct Told {
-    number: u64,
-    fence: u64,
-    priority: u32,
-    deliveries: u32,
-    attempt: u32,
-    moved: Option<Bytes>,
-    last_error: Option<String>,
-    enqueued_us: u64,
-    fields: Parts,
 }
 
 impl RedisSession {
@@ -263,7 +250,7 @@ impl RedisSession {
         let until = now.plus(duration);
         let terms = Terms { queue, duration, until, fence: answer.number()? };
         for lease in leases.each() {
-            let told = Told::read(lease?, &terms)?;
+            let told = Leased::read(lease?, terms.fence)?;
             look.bytes += told.fields.bytes_in_all();
             look.leases.push(self.lease(told, partition, &terms)?);
         }
@@ -302,10 +289,10 @@ impl RedisSession {
         }
     }
 
-    fn lease(&self, told: Told, partition: &Partition, terms: &Terms) -> Result<Lease> {
+    fn lease(&self, told: Leased, partition: &Partition, terms: &Terms) -> Result<Lease> {
         const RECEIVE: Operation = Operation::Receive;
-        let Told { number, fence, priority, deliveries, attempt, .. } = told;
-        let Told { moved, last_error, fields, enqueued_us, .. } = told;
+        let Leased { number, fence, priority, deliveries, attempt, .. } = told;
+        let Leased { moved, last_error, fields, enqueued_us, .. } = told;
         let fields = Fields::read(fields, RECEIVE)?;
         let known = envelope::Known {
             partition: partition.index,
@@ -441,59 +428,6 @@ fn states(answer: Value, counts: &[usize], doing: Operation) -> Result<Vec<Value
     gather::one_for_each(answer, counts, doing)
 }
 
-/// An answer of `lua/receive.lua` for each of those who wanted so many leases: theirs in the order in which they came,
-/// and nothing for one who got none though others did. There may be more, for what they got was not too little.
-fn shared_out(answer: Value, limits: &[usize], doing: Operation) -> Result<Vec<Value>> {
-    let Value::Array(mut answer) = with_leases_apart(answer, doing)? else {
-        return Err(strange(doing));
-    };
-    let Some(Value::Array(leases)) = answer.first_mut().map(std::mem::take) else {
-        return Err(strange(doing));
-    };
-    let (is_empty, mut leases) = (leases.is_empty(), leases.into_iter());
-    let share = |limit: &usize| {
-        let own: Vec<Value> = leases.by_ref().take(*limit).collect();
-        if own.is_empty() && !is_empty {
-            return Value::Nil;
-        }
-        let rest = answer.iter().skip(1).cloned();
-        Value::Array([Value::Array(own)].into_iter().chain(rest).collect())
-    };
-    Ok(limits.iter().map(share).collect())
-}
-
-/// The parts of a lease before its fields, the last of which says how many those are; and of one of a task of which
-/// nothing was known but what was sent, which begins with a text.
-const HEAD: usize = 9;
-const HEAD_OF_NEW: usize = 3;
-
-/// An answer of `lua/receive.lua`, each lease in it for itself.
-fn with_leases_apart(answer: Value, doing: Operation) -> Result<Value> {
-    let Value::Array(mut answer) = answer else { return Err(strange(doing)) };
-    let Some(Value::Array(joined)) = answer.first_mut().map(std::mem::take) else {
-        return Err(strange(doing));
-    };
-    let (mut joined, mut leases) = (joined.into_iter(), Vec::new());
-    while let Some(first) = joined.next() {
-        let head = if matches!(first, Value::Int(_)) { HEAD } else { HEAD_OF_NEW };
-        let mut lease = vec![first];
-        lease.extend(joined.by_ref().take(head - 1));
-        let fields = match lease.last() {
-            Some(Value::Int(count)) => usize::try_from(*count).map_err(|_| strange(doing))?,
-            _ => return Err(strange(doing)),
-        };
-        lease.extend(joined.by_ref().take(fields));
-        if lease.len() != head + fields {
-            return Err(strange(doing));
-        }
-        leases.push(Value::Array(lease));
-    }
-    if let Some(place) = answer.first_mut() {
-        *place = Value::Array(leases);
-    }
-    Ok(Value::Array(answer))
-}
-
 /// A verdict as scripts read it, the time after which the task may come back, and the error or the reason.
 pub(crate) fn words_of(verdict: &Verdict) -> (&'static str, u64, &str) {
     let us = |after: &Duration| after.as_micros() as u64;
@@ -502,43 +436,6 @@ pub(crate) fn words_of(verdict: &Verdict) -> (&'static str, u64, &str) {
         Verdict::Retry { after, error } => ("R", us(after), error.as_deref().unwrap_or_default()),
         Verdict::Release { after } => ("L", us(after), ""),
         Verdict::DeadLetter { reason } => ("X", 0, reason.as_str()),
-    }
-}
-
-impl Told {
-    fn read(mut lease: Parts, terms: &Terms) -> Result<Self> {
-        let mut told = match lease.next()? {
-            Value::Int(number) => Self {
-                number: u64::try_from(number).map_err(|_| strange(Operation::Receive))?,
-                fence: lease.number()?,
-                priority: lease.count()?,
-                deliveries: lease.count()?,
-                attempt: lease.count()?,
-                moved: lease.maybe_bytes()?,
-                last_error: lease.maybe_text()?,
-                enqueued_us: lease.number()?,
-                fields: Parts::none(Operation::Receive),
-            },
-            id => {
-                let id = reply::text(id, Operation::Receive)?;
-                let number = id.strip_suffix("-0").and_then(|number| number.parse().ok());
-                let number = number.ok_or_else(|| strange(Operation::Receive))?;
-                Self {
-                    number,
-                    fence: terms.fence,
-                    priority: lease.count()?,
-                    deliveries: 1,
-                    attempt: 1,
-                    moved: None,
-                    last_error: None,
-                    enqueued_us: number,
-                    fields: Parts::none(Operation::Receive),
-                }
-            }
-        };
-        lease.count()?;
-        told.fields = lease;
-        Ok(told)
     }
 }
 
