@@ -433,6 +433,35 @@ async fn of_two_deliveries_of_a_task_only_the_one_that_settled_it_is_known_to_ha
     assert_eq!(settled, [not_found, Settled::AlreadyDone, Settled::AlreadyDone]);
 }
 
+#[tokio::test]
+async fn what_is_remembered_of_the_settled_lies_in_parts_that_expire() {
+    const PART: usize = 20_000;
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    broker
+        .declare(&QueueSpec { capacity: Capacity::Unbounded, ..QueueSpec::new(mail.clone()) })
+        .await
+        .unwrap();
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let tasks = || (0..100).map(|_| NewTask::new("k", "x")).collect::<Vec<_>>();
+    for _ in 0..=PART / 100 {
+        broker.enqueue(&mail, &tasks()).await.unwrap();
+        let leases = receiver.receive(&ReceiveOptions::up_to(100)).await.unwrap();
+        let verdicts: Vec<_> = leases.into_iter().map(|it| (it.token, Verdict::Complete)).collect();
+        assert_eq!(receiver.settle(&verdicts).await.unwrap().len(), 100);
+    }
+    let mut client = client(&server).await;
+    // The first completion of all finds no part that is young enough, and begins one.
+    for (part, holds) in [(1, PART), (2, 100)] {
+        let part = format!("tidegate:{{mail/0}}:o:{part}");
+        let count: usize = cmd("SCARD").arg(&part).query_async(&mut client).await.unwrap();
+        assert_eq!(count, holds, "{part}");
+        let expires_s: i64 = cmd("TTL").arg(&part).query_async(&mut client).await.unwrap();
+        assert!(expires_s > 0, "{part} stays");
+    }
+}
+
 const MIB: usize = 1 << 20;
 
 /// What a receive hands out is in memory all at once, on the server too, so it ends after 16 MiB, and the rest comes with
