@@ -129,6 +129,141 @@ END $$;
 -- it, `deliveries` how many tasks became available, `uncounted` how many were held meanwhile and are left: a
 -- receive that came upon them has passed them over. The others are tasks, in any order; `place` counts them from 1 on.
 -- No row: no such queue.
+--
+-- WHY: an expression of PL/pgSQL costs more than what it computes, and a statement on all slots makes ready for
+-- each. So the first statement computes what it can, and what was picked in one slot is handed out by a statement
+-- of that slot: there is one for each, made of one text.
+DO $make$
+DECLARE
+    hand_out constant text := $text$
+        RETURN QUERY
+        UPDATE {table} AS t
+           SET state = 2, tx = NULL, settled = false, holder = p_session, until = now + span,
+               fence = CASE WHEN is_again THEN t.fence ELSE nextval('fence_sequence') END,
+               deliveries = t.deliveries + (is_again IS NOT TRUE)::integer
+         WHERE {which}
+     RETURNING t.seq, t.fence, t.until, micros, t.deliveries, t.uncounted, t.priority, t.id, t.kind, t.key,
+               t.headers::text, t.last_error, t.moved::text, t.enqueued_at, t.payload, array_position(picks, t.seq);
+$text$;
+    body text := $text$
+#variable_conflict use_column
+DECLARE
+    now timestamptz := clock_timestamp();
+    is_paused boolean;
+    is_ordered boolean;
+    is_due boolean;
+    is_again boolean;
+    levels smallint[];
+    level smallint;
+    low xid8;
+    span interval;
+    micros bigint;
+    picks bigint[];
+    rows tid[];
+    first_slot smallint;
+    last_slot smallint;
+    bytes bigint;
+BEGIN
+    -- Its last four columns are of the row about the call.
+    SELECT k.paused, k.ordered, coalesce(p_lease * interval '1 microsecond', k.lease),
+           coalesce(p_lease, (extract(epoch FROM k.lease) * 1000000)::bigint),
+           k.retention IS NOT NULL OR EXISTS (
+               SELECT FROM tasks AS e
+                WHERE e.queue_id = p_queue AND e.until > coalesce(p_from, '-infinity') AND e.until <= now),
+           ARRAY(SELECT p.priority FROM priorities AS p
+                  WHERE p.queue_id = p_queue ORDER BY p.priority DESC),
+           now, 1, 0, 0
+      INTO is_paused, is_ordered, span, micros, is_due, levels, until, seq, deliveries, uncounted
+      FROM queues AS k WHERE k.id = p_queue;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF is_due THEN
+        SELECT a.woken, a.is_done::integer INTO deliveries, seq FROM advance(p_queue, p_from, false) AS a;
+    END IF;
+    IF p_attempt IS NOT NULL THEN
+        picks := nullif(given_before(p_queue, p_attempt, p_limit), '{}');
+        is_again := picks IS NOT NULL;
+    END IF;
+    IF is_paused OR is_again THEN
+        NULL;
+    ELSIF p_limit = 1 THEN
+        FOREACH level IN ARRAY levels LOOP
+            low := coalesce(p_lows[array_position(p_priorities, level)], '0')::xid8;
+            IF p_open <> '{}' THEN
+                SELECT ARRAY[t.seq], ARRAY[t.ctid], t.slot, t.slot INTO picks, rows, first_slot, last_slot
+                  FROM tasks AS t
+                 WHERE t.queue_id = p_queue AND t.priority = level AND t.tx = ANY (p_open::xid8[]) AND t.tx < low
+                 ORDER BY t.tx, t.since, t.place LIMIT 1 FOR UPDATE SKIP LOCKED;
+                EXIT WHEN FOUND;
+            END IF;
+            SELECT ARRAY[t.seq], ARRAY[t.ctid], t.slot, t.slot INTO picks, rows, first_slot, last_slot
+              FROM tasks AS t
+             WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
+             ORDER BY t.tx, t.since, t.place LIMIT 1 FOR UPDATE SKIP LOCKED;
+            EXIT WHEN FOUND;
+        END LOOP;
+    ELSE
+        FOREACH level IN ARRAY levels LOOP
+            low := coalesce(p_lows[array_position(p_priorities, level)], '0')::xid8;
+            IF p_open <> '{}' THEN
+                SELECT picks || array_agg(p.seq), rows || array_agg(p.ctid), least(first_slot, min(p.slot)),
+                       greatest(last_slot, max(p.slot)), coalesce(bytes + sum(p.size), bytes, sum(p.size))
+                  INTO picks, rows, first_slot, last_slot, bytes
+                  FROM (SELECT t.seq, t.ctid, t.slot, octet_length(t.payload) AS size FROM tasks AS t
+                         WHERE t.queue_id = p_queue AND t.priority = level
+                           AND t.tx = ANY (p_open::xid8[]) AND t.tx < low
+                         ORDER BY t.tx, t.since, t.place
+                         LIMIT p_limit - coalesce(cardinality(picks), 0) FOR UPDATE SKIP LOCKED) AS p;
+            END IF;
+            SELECT picks || array_agg(p.seq), rows || array_agg(p.ctid), least(first_slot, min(p.slot)),
+                   greatest(last_slot, max(p.slot)), coalesce(bytes + sum(p.size), bytes, sum(p.size))
+              INTO picks, rows, first_slot, last_slot, bytes
+              FROM (SELECT t.seq, t.ctid, t.slot, octet_length(t.payload) AS size FROM tasks AS t
+                     WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
+                     ORDER BY t.tx, t.since, t.place
+                     LIMIT p_limit - coalesce(cardinality(picks), 0) FOR UPDATE SKIP LOCKED) AS p;
+            EXIT WHEN cardinality(picks) >= p_limit OR bytes >= p_bytes;
+        END LOOP;
+        IF is_ordered AND p_per_key > 1 AND picks IS NOT NULL THEN
+            picks := with_followers(p_queue, picks, p_per_key, p_limit);
+            first_slot := NULL;
+            bytes := p_bytes;
+        END IF;
+        IF bytes >= p_bytes AND cardinality(picks) > 1 THEN
+            uncounted := cardinality(picks);
+            picks := within_bytes(picks, p_bytes);
+            uncounted := uncounted - cardinality(picks);
+            first_slot := NULL;
+        END IF;
+    END IF;
+    RETURN NEXT;
+    IF picks IS NULL THEN
+        RETURN;
+    END IF;
+    now := clock_timestamp();
+    IF first_slot = 0 AND last_slot = 0 THEN {slot 0}
+    ELSIF first_slot = 1 AND last_slot = 1 THEN {slot 1}
+    ELSIF first_slot = 2 AND last_slot = 2 THEN {slot 2}
+    ELSE {any slot}
+    END IF;
+    IF p_attempt IS NOT NULL THEN
+        INSERT INTO attempts AS a (queue_id, name, seqs, fences, ends, until)
+        SELECT p_queue, p_attempt, array_agg(t.seq ORDER BY array_position(picks, t.seq)),
+               array_agg(t.fence ORDER BY array_position(picks, t.seq)), now + span, now + interval '5 minutes'
+          FROM tasks AS t WHERE t.seq = ANY (picks)
+            ON CONFLICT (queue_id, name) DO UPDATE
+           SET seqs = excluded.seqs, fences = excluded.fences, ends = excluded.ends, until = excluded.until;
+    END IF;
+END $text$;
+BEGIN
+    FOR n IN 0..2 LOOP
+        -- INVARIANT: the rows are locked by this transaction, so they lie where they were found.
+        body := replace(body, format('{slot %s}', n), replace(replace(hand_out,
+            '{table}', format('tasks_%s', n)), '{which}', 't.ctid = ANY (rows)'));
+    END LOOP;
+    body := replace(body, '{any slot}', replace(replace(hand_out, '{table}', 'tasks'), '{which}', 't.seq = ANY (picks)'));
+    EXECUTE format($text$
 CREATE FUNCTION claim(p_queue bigint, p_session bigint, p_limit integer, p_per_key integer, p_lease bigint,
                       p_priorities smallint[], p_lows text[], p_open text[], p_from timestamptz,
                       p_attempt bytea, p_bytes bigint)
@@ -139,117 +274,8 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
-AS $$
-#variable_conflict use_column
-DECLARE
-    q record;
-    picks bigint[] := '{}';
-    first_slot smallint := 0;
-    last_slot smallint := 3;
-    more bigint[];
-    bytes bigint := 0;
-    size bigint;
-    one record;
-    low xid8;
-    level smallint;
-    span interval;
-    micros bigint;
-    now timestamptz := clock_timestamp();
-    start timestamptz := coalesce(p_from, '-infinity');
-    open_txs xid8[] := p_open::xid8[];
-    is_again boolean := false;
-BEGIN
-    SELECT k.paused, k.ordered, k.lease,
-           k.retention IS NOT NULL OR EXISTS (
-               SELECT FROM tasks AS e WHERE e.queue_id = p_queue AND e.until > start AND e.until <= now) AS is_due,
-           ARRAY(SELECT p.priority FROM priorities AS p
-                  WHERE p.queue_id = p_queue ORDER BY p.priority DESC) AS levels
-      INTO q FROM queues AS k WHERE k.id = p_queue;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    -- The row about the call.
-    until := now;
-    seq := 1;
-    deliveries := 0;
-    uncounted := 0;
-    IF q.is_due THEN
-        SELECT a.woken, a.is_done::integer INTO deliveries, seq FROM advance(p_queue, p_from, false) AS a;
-    END IF;
-    IF p_attempt IS NOT NULL THEN
-        picks := given_before(p_queue, p_attempt, p_limit);
-        is_again := picks <> '{}';
-    END IF;
-    IF NOT is_again AND NOT q.paused THEN
-        FOREACH level IN ARRAY q.levels LOOP
-            low := coalesce(p_lows[array_position(p_priorities, level)], '0')::xid8;
-            IF open_txs <> '{}' THEN
-                SELECT array_agg(p.seq), sum(p.size) INTO more, size FROM (
-                    SELECT t.seq, octet_length(t.payload) AS size FROM tasks AS t
-                     WHERE t.queue_id = p_queue AND t.priority = level AND t.tx = ANY (open_txs) AND t.tx < low
-                     ORDER BY t.tx, t.since, t.place
-                     LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED) AS p;
-                IF more IS NOT NULL THEN
-                    picks := picks || more;
-                    bytes := bytes + size;
-                END IF;
-            END IF;
-            IF p_limit > 1 THEN
-                SELECT array_agg(p.seq), sum(p.size) INTO more, size FROM (
-                    SELECT t.seq, octet_length(t.payload) AS size FROM tasks AS t
-                     WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
-                     ORDER BY t.tx, t.since, t.place
-                     LIMIT p_limit - cardinality(picks) FOR UPDATE SKIP LOCKED) AS p;
-                IF more IS NOT NULL THEN
-                    picks := picks || more;
-                    bytes := bytes + size;
-                END IF;
-            ELSIF picks = '{}' THEN
-                SELECT t.seq, t.slot INTO one FROM tasks AS t
-                 WHERE t.queue_id = p_queue AND t.priority = level AND t.tx >= low
-                 ORDER BY t.tx, t.since, t.place LIMIT 1 FOR UPDATE SKIP LOCKED;
-                IF FOUND THEN
-                    picks := ARRAY[one.seq];
-                    first_slot := one.slot;
-                    last_slot := one.slot;
-                END IF;
-            END IF;
-            EXIT WHEN cardinality(picks) >= p_limit OR bytes >= p_bytes;
-        END LOOP;
-        IF q.ordered AND p_per_key > 1 AND picks <> '{}' THEN
-            picks := with_followers(p_queue, picks, p_per_key, p_limit);
-            bytes := p_bytes;
-        END IF;
-        IF bytes >= p_bytes AND cardinality(picks) > 1 THEN
-            more := within_bytes(picks, p_bytes);
-            uncounted := cardinality(picks) - cardinality(more);
-            picks := more;
-        END IF;
-    END IF;
-    RETURN NEXT;
-    IF picks = '{}' THEN
-        RETURN;
-    END IF;
-    now := clock_timestamp();
-    span := coalesce(p_lease * interval '1 microsecond', q.lease);
-    micros := extract(epoch FROM span) * 1000000;
-    RETURN QUERY
-    UPDATE tasks AS t
-       SET state = 2, tx = NULL, settled = false, holder = p_session, until = now + span,
-           fence = CASE WHEN is_again THEN t.fence ELSE nextval('fence_sequence') END,
-           deliveries = t.deliveries + (NOT is_again)::integer
-     WHERE t.seq = ANY (picks) AND t.slot BETWEEN first_slot AND last_slot
- RETURNING t.seq, t.fence, t.until, micros, t.deliveries, t.uncounted, t.priority, t.id, t.kind, t.key,
-           t.headers::text, t.last_error, t.moved::text, t.enqueued_at, t.payload, array_position(picks, t.seq);
-    IF p_attempt IS NOT NULL THEN
-        INSERT INTO attempts AS a (queue_id, name, seqs, fences, ends, until)
-        SELECT p_queue, p_attempt, array_agg(t.seq ORDER BY array_position(picks, t.seq)),
-               array_agg(t.fence ORDER BY array_position(picks, t.seq)), now + span, now + interval '5 minutes'
-          FROM tasks AS t WHERE t.seq = ANY (picks)
-            ON CONFLICT (queue_id, name) DO UPDATE
-           SET seqs = excluded.seqs, fences = excluded.fences, ends = excluded.ends, until = excluded.until;
-    END IF;
-END $$;
+AS %L$text$, body);
+END $make$;
 
 -- The first of these tasks: the last of them begins before `p_bytes` of payloads.
 CREATE FUNCTION within_bytes(p_picks bigint[], p_bytes bigint) RETURNS bigint[] LANGUAGE plpgsql AS $$
