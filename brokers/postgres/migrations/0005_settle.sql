@@ -9,19 +9,35 @@
 -- Returns an entry a verdict, in order. outcomes: 0 done, 1 settled before, 2 its time ran out, 3 handed out
 -- again, 4 no longer there. states: that of the task after it, 4 if it is gone. woken: how many tasks
 -- became available.
-CREATE FUNCTION settle(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_verdicts smallint[],
-                       p_afters bigint[], p_texts text[],
-                       OUT outcomes smallint[], OUT states smallint[], OUT woken integer)
-LANGUAGE plpgsql
-SET search_path FROM CURRENT SET jit = off
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET plan_cache_mode = force_generic_plan
-AS $$
+--
+-- WHY: one text is made a function, as `claim` is.
+DO $make$
+DECLARE
+    finish constant text := $text$
+        IF is_one THEN
+            DELETE FROM {table} AS t
+             WHERE t.seq = p_seqs[1] AND t.fence = p_fences[1] AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
+         RETURNING p_fences, CASE WHEN t.lane IS NOT NULL THEN ARRAY[t.lane] END,
+                   CASE WHEN t.unique_key IS NOT NULL THEN ARRAY[t.unique_key] END, p_seqs
+              INTO finished, lanes, keys, seqs;
+        ELSE
+            WITH done AS (
+                DELETE FROM {table} AS t {which} AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
+             RETURNING t.seq, t.fence, t.lane, t.unique_key)
+            SELECT finished || array_agg(done.fence), lanes || array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL),
+                   keys || array_agg(done.unique_key) FILTER (WHERE done.unique_key IS NOT NULL),
+                   seqs || array_agg(done.seq) FILTER (WHERE done.unique_key IS NOT NULL)
+              INTO finished, lanes, keys, seqs FROM done;
+        END IF;
+$text$;
+    body text := $text$
 #variable_conflict use_column
 DECLARE
-    about record;
+    is_one constant boolean := cardinality(p_seqs) = 1;
+    needs_locks boolean;
+    is_complete boolean;
+    slot smallint;
     q queues;
-    is_complete constant boolean := 0 = ALL (p_verdicts);
     now timestamptz;
     lanes text[];
     keys text[];
@@ -33,57 +49,38 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM refuse_isolation();
     END IF;
-    states := array_fill(4::smallint, ARRAY[cardinality(p_seqs)]);
-    woken := 0;
     -- What was sent in this turn lies in its slot, but for a few.
-    SELECT k.ordered, k.dead_queue,
-           CASE WHEN p_seqs[1] >= w.first_seq THEN w.slot ELSE 0 END AS first_slot,
-           CASE WHEN p_seqs[1] >= w.first_seq THEN w.slot ELSE 3 END AS last_slot
-      INTO about FROM queues AS k, rotation AS w WHERE k.id = p_queue;
+    SELECT k.ordered OR (k.dead_queue IS NOT NULL AND 0 <> ANY (p_verdicts)), 0 = ALL (p_verdicts),
+           CASE WHEN w.first_seq <= ALL (p_seqs) THEN w.slot END,
+           array_fill(4::smallint, ARRAY[cardinality(p_seqs)]), 0
+      INTO needs_locks, is_complete, slot, states, woken
+      FROM queues AS k, rotation AS w WHERE k.id = p_queue;
     IF NOT FOUND THEN
+        states := array_fill(4::smallint, ARRAY[cardinality(p_seqs)]);
         outcomes := states;
+        woken := 0;
         RETURN;
     END IF;
-    IF about.ordered OR (about.dead_queue IS NOT NULL AND NOT is_complete) THEN
+    IF needs_locks THEN
         PERFORM lock_lanes(settle_locks(p_queue, p_seqs));
     END IF;
     IF is_complete THEN
         -- What is nearly always so: every fence is that of its task's newest delivery, and all are completed.
         -- The rest, if there is any, is looked at below.
-        IF cardinality(p_seqs) = 1 THEN
-            DELETE FROM tasks AS t
-             WHERE t.seq = p_seqs[1] AND t.fence = p_fences[1] AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
-               AND t.slot BETWEEN about.first_slot AND about.last_slot
-         RETURNING t.lane, t.unique_key INTO r;
-            IF FOUND THEN
-                finished := p_fences;
-                now := clock_timestamp();
-                INSERT INTO settled (slot, outcome, fence, at)
-                VALUES (settled_slot(now), 1, p_fences[1], now);
-                INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), -1);
-                IF r.lane IS NOT NULL THEN
-                    lanes := ARRAY[r.lane];
-                END IF;
-                IF r.unique_key IS NOT NULL THEN
-                    PERFORM free_key(p_queue, r.unique_key, p_seqs[1]);
-                END IF;
+        IF slot = 0 THEN {slot 0}
+        ELSIF slot = 1 THEN {slot 1}
+        ELSIF slot = 2 THEN {slot 2}
+        END IF;
+        IF finished IS NULL OR cardinality(finished) < cardinality(p_seqs) THEN {any slot}
+        END IF;
+        IF finished IS NOT NULL THEN
+            now := clock_timestamp();
+            IF is_one THEN
+                INSERT INTO settled (slot, outcome, fence, at) VALUES (settled_slot(now), 1, p_fences[1], now);
+            ELSE
+                INSERT INTO settled (slot, outcome, fence, at) SELECT settled_slot(now), 1, unnest(finished), now;
             END IF;
-        ELSE
-            WITH done AS (
-                DELETE FROM tasks AS t
-                 USING (SELECT g.seq, g.fence FROM unnest(p_seqs, p_fences) AS g (seq, fence) ORDER BY g.seq) AS u
-                 WHERE t.seq = u.seq AND t.fence = u.fence AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
-             RETURNING t.seq, t.fence, t.lane, t.unique_key),
-            counted AS (
-                INSERT INTO changes (queue_id, tx, n)
-                SELECT p_queue, pg_current_xact_id(), -count(*) FROM done HAVING count(*) > 0),
-            told AS (
-                INSERT INTO settled (slot, outcome, fence, at)
-                SELECT settled_slot(c.now), 1, done.fence, c.now FROM (SELECT clock_timestamp() AS now) AS c, done)
-            SELECT array_agg(done.fence), array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL),
-                   array_agg(done.unique_key) FILTER (WHERE done.unique_key IS NOT NULL),
-                   array_agg(done.seq) FILTER (WHERE done.unique_key IS NOT NULL)
-              INTO finished, lanes, keys, seqs FROM done;
+            INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), -cardinality(finished));
             IF keys IS NOT NULL THEN
                 PERFORM free_key(p_queue, u.key, u.seq) FROM unnest(keys, seqs) AS u (key, seq) ORDER BY u.key;
             END IF;
@@ -166,7 +163,26 @@ BEGIN
           INTO outcomes
           FROM unnest(p_fences, outcomes) WITH ORDINALITY AS u (fence, outcome, ord);
     END IF;
-END $$;
+END $text$;
+BEGIN
+    FOR n IN 0..2 LOOP
+        -- In the order of their sequences, as the index has them. A fence is of one task only.
+        body := replace(body, format('{slot %s}', n), replace(replace(finish, '{table}', format('tasks_%s', n)),
+            '{which}', 'WHERE t.seq = ANY (p_seqs) AND t.fence = ANY (p_fences)'));
+    END LOOP;
+    body := replace(body, '{any slot}', replace(replace(finish, '{table}', 'tasks'), '{which}',
+        'USING (SELECT g.seq, g.fence FROM unnest(p_seqs, p_fences) AS g (seq, fence) ORDER BY g.seq) AS u
+                 WHERE t.seq = u.seq AND t.fence = u.fence'));
+    EXECUTE format($text$
+CREATE FUNCTION settle(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_verdicts smallint[],
+                       p_afters bigint[], p_texts text[],
+                       OUT outcomes smallint[], OUT states smallint[], OUT woken integer)
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS %L$text$, body);
+END $make$;
 
 -- The locks of the lanes that settling these tasks may touch, in their queue and in its dead-letter queue.
 CREATE FUNCTION settle_locks(p_queue bigint, p_seqs bigint[]) RETURNS integer[] LANGUAGE sql STABLE AS $$
