@@ -39,7 +39,7 @@ BEGIN
     RAISE EXCEPTION 'the transaction must be READ COMMITTED' USING ERRCODE = 'TG001';
 END $$;
 
--- Ready, scheduled and leased tasks of a queue, as far as they are committed.
+-- Ready, scheduled and leased tasks of a queue that has a bound, as far as they are committed.
 CREATE FUNCTION live(p_queue bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
 BEGIN
     -- WHY: not in SQL, here and below where a table is touched: that is planned anew at every call.
@@ -80,11 +80,16 @@ BEGIN
     DELETE FROM dedup WHERE queue_id = p_queue AND key = p_key AND seq = p_seq AND until IS NULL;
 END $$;
 
--- Counts what was added to a queue, or taken away.
+-- Counts what was added to a queue, or taken away, if it has a bound: others are not counted.
+--
+-- INVARIANT: whoever counts, or finds that nothing is counted, holds the queue against its removal from before
+-- he looks for a bound until he commits. `start_counting` waits for all of those.
 CREATE FUNCTION count_change(p_queue bigint, p_n bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF p_n <> 0 THEN
-        INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), p_n);
+        PERFORM keep_queues(ARRAY[p_queue]);
+        INSERT INTO changes (queue_id, tx, n)
+        SELECT p_queue, pg_current_xact_id(), p_n FROM queues AS k WHERE k.id = p_queue AND k.capacity IS NOT NULL;
     END IF;
 END $$;
 

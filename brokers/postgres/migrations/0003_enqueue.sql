@@ -79,9 +79,10 @@ END $$;
 --
 -- p_admission: as of `admit`.
 -- Returns an entry a task, in order. outcomes: 0 enqueued, 1 a duplicate (with the id and sequence of the
--- earlier task), 2 the queue is full, 3 nothing was done: ask again exactly. Null: no such queue.
+-- earlier task), 2 the queue is full, 3 nothing was done: ask again exactly. Null: no such queue. ids: null if
+-- they are those that were given.
 --
--- WHY: arrays, and as few statements as there can be: what a statement costs to begin is most of a call.
+-- WHY: arrays, and as few statements and expressions as there can be: what they cost to begin is most of a call.
 CREATE FUNCTION enqueue(p_queue bigint, p_admission smallint, p_ids uuid[], p_kinds text[], p_payloads bytea[],
                         p_headers text[], p_delays bigint[], p_priorities smallint[], p_keys text[],
                         p_unique text[], p_windows bigint[],
@@ -94,7 +95,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
     q record;
-    count bigint := cardinality(p_ids);
+    count bigint;
     room bigint;
     xid xid8;
     now timestamptz;
@@ -107,30 +108,63 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
         PERFORM keep_queues(ARRAY[p_queue]);
     END IF;
-    SELECT k.ordered, k.capacity, k.retention IS NOT NULL AS is_aging, w.slot
+    SELECT k.ordered, k.capacity, k.retention IS NOT NULL AS is_aging, w.slot, cardinality(p_ids) AS count,
+           k.ordered OR k.capacity IS NOT NULL AS needs_locks,
+           NOT k.ordered AND array_remove(p_unique, NULL) = '{}' AS is_plain
       INTO q FROM queues AS k, rotation AS w WHERE k.id = p_queue;
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    ids := p_ids;
-    IF q.ordered THEN
-        PERFORM lock_lanes(ARRAY(SELECT lane_lock(p_queue, u.key) FROM unnest(p_keys) AS u (key)
-                                  WHERE u.key IS NOT NULL));
-    END IF;
-    room := CASE WHEN q.capacity IS NULL THEN count ELSE admit(p_queue, q.capacity, p_admission, count) END;
-    IF room IS NULL THEN
-        outcomes := array_fill(3::smallint, ARRAY[count::integer]);
-        seqs := array_fill(0::bigint, ARRAY[count::integer]);
-        RETURN;
+    IF q.needs_locks THEN
+        IF q.ordered THEN
+            PERFORM lock_lanes(ARRAY(SELECT lane_lock(p_queue, u.key) FROM unnest(p_keys) AS u (key)
+                                      WHERE u.key IS NOT NULL));
+        END IF;
+        IF q.capacity IS NOT NULL THEN
+            room := admit(p_queue, q.capacity, p_admission, q.count);
+            IF room IS NULL THEN
+                outcomes := array_fill(3::smallint, ARRAY[q.count]);
+                seqs := array_fill(0::bigint, ARRAY[q.count]);
+                RETURN;
+            END IF;
+        END IF;
     END IF;
     -- The number of the transaction before the time: whoever has seen it end has a later time.
     xid := pg_current_xact_id();
     now := clock_timestamp();
-    IF count = 1 THEN
-        seqs := ARRAY[nextval('task_sequence')];
-    ELSE
-        seqs := ARRAY(SELECT nextval('task_sequence') FROM generate_series(1, count));
+    IF q.is_plain AND (room IS NULL OR room >= q.count) THEN
+        IF q.count = 1 THEN
+            seqs := ARRAY[nextval('task_sequence')];
+            INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
+                               enqueued_at, id, kind, key, headers, payload)
+            VALUES (q.slot, (p_delays[1] > 0)::integer, p_priorities[1], q.is_aging, seqs[1], p_queue, seqs[1],
+                    CASE WHEN p_delays[1] = 0 THEN xid END,
+                    now, CASE WHEN p_delays[1] > 0 THEN now + p_delays[1] * interval '1 microsecond' END, now, now,
+                    p_ids[1], p_kinds[1], p_keys[1], p_headers[1]::json, p_payloads[1]);
+            outcomes := '{0}';
+        ELSE
+            WITH put AS (
+                INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
+                                   enqueued_at, id, kind, key, headers, payload)
+                SELECT q.slot, (u.delay > 0)::integer, u.priority, q.is_aging, u.seq, p_queue, u.seq,
+                       CASE WHEN u.delay = 0 THEN xid END,
+                       now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
+                       u.id, u.kind, u.key, u.headers::json, u.payload
+                  -- WHY: not in FROM, where each array would be written down first.
+                  FROM (SELECT nextval('task_sequence') AS seq, unnest(p_ids) AS id, unnest(p_kinds) AS kind,
+                               unnest(p_payloads) AS payload, unnest(p_headers) AS headers, unnest(p_delays) AS delay,
+                               unnest(p_priorities) AS priority, unnest(p_keys) AS key) AS u
+             RETURNING seq)
+            SELECT array_agg(put.seq), array_fill(0::smallint, ARRAY[q.count]) INTO seqs, outcomes FROM put;
+        END IF;
+        IF q.capacity IS NOT NULL THEN
+            INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, xid, q.count);
+        END IF;
+        RETURN;
     END IF;
+    count := q.count;
+    room := coalesce(room, count);
+    seqs := ARRAY(SELECT nextval('task_sequence') FROM generate_series(1, count));
     IF array_remove(p_unique, NULL) <> '{}' THEN
         SELECT k.held_ids, k.held_seqs INTO held_ids, held_seqs
           FROM take_keys(p_queue, p_ids, seqs, p_unique, p_windows, now) AS k;
@@ -155,32 +189,22 @@ BEGIN
          USING unnest(outcomes, p_unique, seqs) AS u (outcome, key, own)
          WHERE u.outcome = 2 AND d.queue_id = p_queue AND d.key = u.key AND d.seq = u.own;
     END IF;
-    IF count > 1 THEN
-        WITH put AS (
-            INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
-                               enqueued_at, id, kind, key, lane, unique_key, headers, payload)
-            SELECT q.slot, (u.delay > 0)::integer, u.priority, q.is_aging,
-                   u.own, p_queue, u.own,
-                   CASE WHEN u.delay = 0 AND (NOT q.ordered OR u.key IS NULL) THEN xid END,
-                   now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
-                   u.id, u.kind, u.key, CASE WHEN q.ordered THEN u.key END,
-                   CASE WHEN u.span IS NULL THEN u.name END, u.headers::json, u.payload
-              FROM unnest(outcomes, seqs, p_ids, p_kinds, p_payloads, p_headers, p_delays, p_priorities, p_keys,
-                          p_unique, p_windows)
-                   AS u (outcome, own, id, kind, payload, headers, delay, priority, key, name, span)
-             WHERE u.outcome = 0
-         RETURNING 1)
-        INSERT INTO changes (queue_id, tx, n) SELECT p_queue, xid, count(*) FROM put HAVING count(*) > 0;
-    ELSIF outcomes[1] = 0 THEN
-        INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
-                           enqueued_at, id, kind, key, lane, unique_key, headers, payload)
-        VALUES (q.slot, (p_delays[1] > 0)::integer, p_priorities[1], q.is_aging,
-                seqs[1], p_queue, seqs[1],
-                CASE WHEN p_delays[1] = 0 AND (NOT q.ordered OR p_keys[1] IS NULL) THEN xid END,
-                now, CASE WHEN p_delays[1] > 0 THEN now + p_delays[1] * interval '1 microsecond' END, now, now,
-                p_ids[1], p_kinds[1], p_keys[1], CASE WHEN q.ordered THEN p_keys[1] END,
-                CASE WHEN p_windows[1] IS NULL THEN p_unique[1] END, p_headers[1]::json, p_payloads[1]);
-        INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, xid, 1);
+    INSERT INTO tasks (slot, state, priority, aging, seq, queue_id, place, tx, since, until, entered_at,
+                       enqueued_at, id, kind, key, lane, unique_key, headers, payload)
+    SELECT q.slot, (u.delay > 0)::integer, u.priority, q.is_aging,
+           u.own, p_queue, u.own,
+           CASE WHEN u.delay = 0 AND (NOT q.ordered OR u.key IS NULL) THEN xid END,
+           now, CASE WHEN u.delay > 0 THEN now + u.delay * interval '1 microsecond' END, now, now,
+           u.id, u.kind, u.key, CASE WHEN q.ordered THEN u.key END,
+           CASE WHEN u.span IS NULL THEN u.name END, u.headers::json, u.payload
+      FROM (SELECT unnest(outcomes) AS outcome, unnest(seqs) AS own, unnest(p_ids) AS id, unnest(p_kinds) AS kind,
+                   unnest(p_payloads) AS payload, unnest(p_headers) AS headers, unnest(p_delays) AS delay,
+                   unnest(p_priorities) AS priority, unnest(p_keys) AS key, unnest(p_unique) AS name,
+                   unnest(p_windows) AS span) AS u
+     WHERE u.outcome = 0;
+    IF q.capacity IS NOT NULL THEN
+        GET DIAGNOSTICS count = ROW_COUNT;
+        INSERT INTO changes (queue_id, tx, n) SELECT p_queue, xid, count WHERE count > 0;
     END IF;
     IF q.ordered THEN
         PERFORM refresh_lane(p_queue, l.key, now)

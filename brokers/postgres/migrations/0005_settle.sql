@@ -36,6 +36,7 @@ DECLARE
     is_one constant boolean := cardinality(p_seqs) = 1;
     needs_locks boolean;
     is_complete boolean;
+    is_counted boolean;
     slot smallint;
     q queues;
     now timestamptz;
@@ -49,11 +50,15 @@ BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         PERFORM refuse_isolation();
     END IF;
+    -- As `count_change` wants it.
+    IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
+        PERFORM keep_queues(ARRAY[p_queue]);
+    END IF;
     -- What was sent in this turn lies in its slot, but for a few.
-    SELECT k.ordered OR (k.dead_queue IS NOT NULL AND 0 <> ANY (p_verdicts)), 0 = ALL (p_verdicts),
+    SELECT k.ordered OR (k.dead_queue IS NOT NULL AND 0 <> ANY (p_verdicts)), 0 = ALL (p_verdicts), k.capacity IS NOT NULL,
            CASE WHEN w.first_seq <= ALL (p_seqs) THEN w.slot END,
            array_fill(4::smallint, ARRAY[cardinality(p_seqs)]), 0
-      INTO needs_locks, is_complete, slot, states, woken
+      INTO needs_locks, is_complete, is_counted, slot, states, woken
       FROM queues AS k, rotation AS w WHERE k.id = p_queue;
     IF NOT FOUND THEN
         states := array_fill(4::smallint, ARRAY[cardinality(p_seqs)]);
@@ -80,7 +85,9 @@ BEGIN
             ELSE
                 INSERT INTO settled (slot, outcome, fence, at) SELECT settled_slot(now), 1, unnest(finished), now;
             END IF;
-            INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), -cardinality(finished));
+            IF is_counted THEN
+                INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), -cardinality(finished));
+            END IF;
             IF keys IS NOT NULL THEN
                 PERFORM free_key(p_queue, u.key, u.seq) FROM unnest(keys, seqs) AS u (key, seq) ORDER BY u.key;
             END IF;

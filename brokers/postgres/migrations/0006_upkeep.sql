@@ -1,5 +1,6 @@
 -- Input:     the functions of 0002 to 0005.
--- Output:    `upkeep`, `rotate`, and what changes whole queues: `purge`, `redrive`, `remove_queue`.
+-- Output:    `upkeep`, `rotate`, and what changes whole queues: `purge`, `redrive`, `start_counting`,
+--            `remove_queue`.
 -- Guarantee: any process may call `upkeep` at any time; one of them does it. No task depends on it but
 --            those of queues that nobody receives from.
 
@@ -13,17 +14,26 @@ AS $$
 DECLARE
     now timestamptz;
     q record;
+    counted bigint[];
 BEGIN
     IF NOT pg_try_advisory_xact_lock(lock_space() + 3, 0) THEN
         RETURN false;
     END IF;
+    -- Those that are counted and have changed. As of `count_change`: so no base is older than a count that begins.
+    counted := ARRAY(
+        SELECT k.id FROM (
+            SELECT l.id FROM queues AS l
+             WHERE l.capacity IS NOT NULL
+               AND EXISTS (SELECT FROM changes AS c WHERE c.queue_id = l.id
+                            AND c.tx >= (SELECT pg_snapshot_xmax(b.seen) FROM bases AS b
+                                          WHERE b.queue_id = l.id ORDER BY b.n DESC LIMIT 1))
+            OFFSET 0) AS k
+         WHERE pg_try_advisory_xact_lock_shared(lock_space() + 4, (k.id % 134217728)::integer));
     -- INVARIANT: the first statement that writes, so that its snapshot has nothing of this transaction
     -- and whatever this transaction changes later counts as not seen by the base.
     INSERT INTO bases (queue_id, live, seen)
     SELECT k.id, live(k.id), pg_current_snapshot() FROM queues AS k
-     WHERE EXISTS (SELECT FROM changes AS c WHERE c.queue_id = k.id
-                    AND c.tx >= (SELECT pg_snapshot_xmax(b.seen) FROM bases AS b
-                                  WHERE b.queue_id = k.id ORDER BY b.n DESC LIMIT 1));
+     WHERE k.id = ANY (counted) AND k.capacity IS NOT NULL;
     DELETE FROM changes AS c USING bases AS b
      WHERE b.queue_id = c.queue_id AND pg_visible_in_snapshot(c.tx, b.seen)
        AND b.n = (SELECT max(l.n) FROM bases AS l WHERE l.queue_id = c.queue_id);
@@ -220,7 +230,24 @@ BEGIN
     RETURN moved;
 END $$;
 
--- Takes a queue away with all that is in it. Waits for those who are enqueueing to it.
+-- Counts what is live in a queue that is about to be given a bound, unless it has one. Waits for those who are
+-- enqueueing to it or settling: each of them counts too, or has ended and is seen.
+CREATE FUNCTION start_counting(p_name text) RETURNS void
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+AS $$
+DECLARE
+    queue bigint;
+BEGIN
+    SELECT k.id INTO queue FROM queues AS k WHERE k.name = p_name AND k.capacity IS NULL;
+    IF FOUND THEN
+        PERFORM pg_advisory_xact_lock(lock_space() + 4, (queue % 134217728)::integer);
+        INSERT INTO bases (queue_id, live, seen)
+        SELECT queue, count(*), pg_current_snapshot() FROM tasks AS t WHERE t.queue_id = queue AND t.state <> 3;
+    END IF;
+END $$;
+
+-- Takes a queue away with all that is in it. Waits for those who are enqueueing to it or settling.
 CREATE FUNCTION remove_queue(p_queue bigint) RETURNS void
 LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off

@@ -213,6 +213,9 @@ async fn update(postgres: &Postgres, spec: &QueueSpec) -> Result<QueueSpec> {
     change.make_dead_letter_queue(spec).await?;
     let updated = QueueSpec { revision: spec.revision + 1, ..spec.clone() };
     let columns = Columns::of(&updated, ADMINISTER)?;
+    if columns.capacity.is_some() {
+        change.query(&server.statements.start_counting, &[(&columns.name, Type::TEXT)]).await?;
+    }
     let rows = change.query(&server.statements.change_queue, &columns.to_change()).await?;
     if let Some(row) =
         rows.first().filter(|_| updated.retention.is_some() && old.retention.is_none())

@@ -99,13 +99,19 @@ pub(crate) enum Answer {
     Outcomes(Vec<Result<Enqueued>>),
 }
 
-pub(crate) fn answer(rows: &[Row], queue: &Queue, operation: Operation) -> Result<Answer> {
+pub(crate) fn answer(
+    rows: &[Row],
+    batch: &Batch<'_>,
+    queue: &Queue,
+    operation: Operation,
+) -> Result<Answer> {
     let none = || errors::corrupt(operation, "no answer to an enqueue");
     let row = rows.first().ok_or_else(none)?;
     let Some(numbers) = field::<Option<Vec<i16>>>(row, 0, operation)? else {
         return Ok(Answer::Missing);
     };
-    let ids: Vec<Uuid> = field(row, 1, operation)?;
+    let ids: Option<Vec<Uuid>> = field(row, 1, operation)?;
+    let ids = ids.unwrap_or_else(|| batch.ids.clone());
     let sequences: Vec<i64> = field(row, 2, operation)?;
     let mut outcomes = Vec::with_capacity(numbers.len());
     for ((outcome, id), sequence) in numbers.into_iter().zip(ids).zip(sequences) {

@@ -179,7 +179,7 @@ impl Postgres {
             let how = admission as i16;
             let parameters = batch.parameters(&queue.id, &how);
             let rows = server.call(ENQUEUE, &server.statements.enqueue, &parameters).await?;
-            match batch::answer(&rows, &queue, ENQUEUE)? {
+            match batch::answer(&rows, &batch, &queue, ENQUEUE)? {
                 Answer::Missing => queue = self.current_queue(name, ENQUEUE).await?,
                 Answer::Alone => admission = Admission::Alone,
                 Answer::Outcomes(outcomes) => {

@@ -152,7 +152,7 @@ impl Postgres {
         let parameters = batch.parameters(&queue.id, &how);
         let enqueue = &self.inner.server.statements.enqueue;
         let rows = self.query_in(transaction, enqueue, &parameters, operation).await?;
-        match batch::answer(&rows, queue, operation)? {
+        match batch::answer(&rows, &batch, queue, operation)? {
             Answer::Outcomes(outcomes) => Ok(outcomes),
             Answer::Missing => Err(errors::missing(&queue.name, operation)),
             Answer::Alone => Err(errors::corrupt(operation, "an answer to another question")),

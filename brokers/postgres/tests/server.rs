@@ -6,6 +6,7 @@ mod suite {
     pub(crate) mod attempts;
     pub(crate) mod callers;
     pub(crate) mod connections;
+    pub(crate) mod counts;
     pub(crate) mod dead_rows;
     pub(crate) mod large;
     pub(crate) mod pooled;
