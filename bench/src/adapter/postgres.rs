@@ -18,11 +18,14 @@ use crate::peer::{Client, Peer, Result};
 use crate::peers;
 
 const ENQUEUE: &str = "SELECT outcomes, ids, seqs \
-    FROM same.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    FROM same.enqueue_bare($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const CLAIM: &str = "SELECT seq, deliveries, uncounted, priority, id, kind, key, headers, last_error, moved, \
-    enqueued_at, payload, fence, until, lease, place FROM same.claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    enqueued_at, payload, fence, until, lease, place FROM same.claim_bare($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const HORIZON: &str = "SELECT priorities, lows, open FROM same.horizon($1, $2, $3, $4)";
-const SETTLE: &str = "SELECT outcomes, states, woken FROM same.settle($1, $2, $3, $4, $5, $6)";
+const SETTLE: &str = "SELECT outcomes, states, woken FROM same.settle_bare($1, $2, $3, $4, $5, $6)";
+/// What the adapter's connections are set to.
+const SETTINGS: &str = "-c search_path=same -c jit=off -c enable_seqscan=off -c enable_bitmapscan=off \
+    -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan";
 /// As often as the adapter does.
 const HORIZON_EVERY: Duration = Duration::from_millis(200);
 
@@ -66,7 +69,7 @@ struct Reached {
 
 impl SameCalls {
     async fn new(server: Arc<PrivatePostgres>, clients: usize) -> Result<Self> {
-        let pool = peers::postgres::connect(&server, clients)?;
+        let pool = peers::postgres::connect(&server, clients, SETTINGS)?;
         let id = pool.get().await?.query_one("SELECT id FROM same.queues", &[]).await?;
         let reached = Reached {
             timers: None,

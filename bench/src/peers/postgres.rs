@@ -64,16 +64,17 @@ pub(crate) async fn serve(dir: &Path, durability: Durability) -> Result<Arc<Priv
 }
 
 /// Connections for so many clients.
-pub(crate) fn connect(server: &PrivatePostgres, clients: usize) -> Result<Pool> {
+/// `settings`: of the connections, as the server's command line has them.
+pub(crate) fn connect(server: &PrivatePostgres, clients: usize, settings: &str) -> Result<Pool> {
     let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(server.port()).user(USER).dbname(USER);
+    config.host("127.0.0.1").port(server.port()).user(USER).dbname(USER).options(settings);
     let size = clients.min(CONNECTIONS_MAX);
     Ok(Pool::builder(Manager::new(config, NoTls)).max_size(size).build()?)
 }
 
 /// A table on a server.
 pub(crate) async fn on(server: Arc<PrivatePostgres>, clients: usize) -> Result<Box<dyn Peer>> {
-    let pool = connect(&server, clients)?;
+    let pool = connect(&server, clients, "")?;
     pool.get().await?.batch_execute(TABLE).await?;
     Ok(Box::new(Postgres { server, pool }))
 }

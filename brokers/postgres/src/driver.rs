@@ -178,7 +178,8 @@ impl Postgres {
             queue.announce_priorities(server, batch.priorities()).await?;
             let how = admission as i16;
             let parameters = batch.parameters(&queue.id, &how);
-            let rows = server.call(ENQUEUE, &server.statements.enqueue, &parameters).await?;
+            let rows =
+                server.call_frequent(ENQUEUE, &server.statements.enqueue, &parameters).await?;
             match batch::answer(&rows, &batch, &queue, ENQUEUE)? {
                 Answer::Missing => queue = self.current_queue(name, ENQUEUE).await?,
                 Answer::Alone => admission = Admission::Alone,

@@ -37,6 +37,7 @@ const STEPS: &[Migration] = steps! {
     5 "0005_settle"
     6 "0006_upkeep"
     7 "0007_views"
+    8 "0008_bare"
 };
 
 /// All steps, in order. The first of them is preceded by

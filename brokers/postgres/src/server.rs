@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::{
-    Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts,
 };
 use tidegate_core::{Operation, Result};
 use tokio_postgres::error::SqlState;
@@ -15,7 +15,7 @@ use crate::clock::ServerClock;
 use crate::config::{Config, SslMode};
 use crate::direct::is_direct;
 use crate::errors;
-use crate::statements::Statements;
+use crate::statements::{Frequent, Statements};
 use crate::tls;
 
 /// A parameter and its type. Given with every call, so that nothing need be prepared: such a statement needs
@@ -51,16 +51,20 @@ impl Server {
         let builder = Pool::builder(manager).max_size(config.connections);
         let builder =
             builder.timeouts(Timeouts { wait: timeout, create: timeout, recycle: timeout });
+        let statements = Statements::new(&config.schema);
         let prepares = Arc::new(AtomicBool::new(true));
         let keep = prepares.clone();
+        let settings: Arc<str> = statements.settings.as_str().into();
         // INVARIANT: before the connection is used for anything else.
         let builder = builder.post_create(Hook::async_fn(move |client, _| {
-            let keep = keep.clone();
+            let (keep, settings) = (keep.clone(), settings.clone());
             Box::pin(async move {
-                if !is_direct(client).await {
+                if is_direct(client).await {
+                    client.batch_execute(&settings).await.map_err(HookError::Backend)
+                } else {
                     keep.store(false, Ordering::Release);
+                    Ok(())
                 }
-                Ok(())
             })
         }));
         let pool = builder.runtime(Runtime::Tokio1).build();
@@ -68,7 +72,6 @@ impl Server {
             let why = format!("no connections can be kept: {error}");
             tidegate_core::Error::new(tidegate_core::ErrorKind::Unexpected, Operation::Open, why)
         })?;
-        let statements = Statements::new(&config.schema);
         let (clock, is_closed) = (ServerClock::new(), AtomicBool::new(false));
         Ok(Self { config, statements, clock, pool, prepares, is_closed })
     }
@@ -87,8 +90,30 @@ impl Server {
         statement: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
+        self.call_either(operation, (statement, statement), parameters).await
+    }
+
+    /// Calls one that is called for every task.
+    pub(crate) async fn call_frequent(
+        &self,
+        operation: Operation,
+        statement: &Frequent,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>> {
+        let Frequent { anywhere, bare } = statement;
+        self.call_either(operation, (anywhere, bare), parameters).await
+    }
+
+    /// The second statement is for connections that nobody else uses.
+    async fn call_either(
+        &self,
+        operation: Operation,
+        (anywhere, bare): (&str, &str),
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>> {
         let connection = self.connection(operation).await?;
         let prepares = self.prepares.load(Ordering::Acquire);
+        let statement = if prepares { bare } else { anywhere };
         let mut left = AGAIN_MAX;
         loop {
             let answer = if prepares {

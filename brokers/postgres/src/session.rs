@@ -20,6 +20,7 @@ use crate::errors;
 use crate::queues::Queue;
 use crate::rows::{self, field};
 use crate::server::Parameter;
+use crate::statements::Frequent;
 use crate::token::Fenced;
 
 /// What one receive hands out, as the server counts it.
@@ -63,6 +64,16 @@ impl PostgresSession {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>> {
         let rows = self.postgres.inner.server.call(operation, statement, parameters).await;
+        errors::on(&self.name, rows.map_err(|error| self.postgres.noted(error)))
+    }
+
+    async fn call_frequent(
+        &self,
+        operation: Operation,
+        statement: &Frequent,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>> {
+        let rows = self.postgres.inner.server.call_frequent(operation, statement, parameters).await;
         errors::on(&self.name, rows.map_err(|error| self.postgres.noted(error)))
     }
 
@@ -119,7 +130,7 @@ impl PostgresSession {
             (&attempt, Type::BYTEA),
             (&RECEIVE_BYTES, Type::INT8),
         ];
-        self.call(Operation::Receive, &inner.server.statements.claim, &parameters).await
+        self.call_frequent(Operation::Receive, &inner.server.statements.claim, &parameters).await
     }
 
     /// Learns where the next claims begin, now and then.
@@ -305,7 +316,7 @@ impl Session for PostgresSession {
         let arrays = Verdicts::new(verdicts.iter().map(|(_, verdict)| verdict));
         let parameters = arrays.parameters(&queue.id, &sequences, &fences);
         let settle = &self.postgres.inner.server.statements.settle;
-        let rows = self.call(SETTLE, settle, &parameters).await?;
+        let rows = self.call_frequent(SETTLE, settle, &parameters).await?;
         let (outcomes, woken) = outcomes(&rows)?;
         self.postgres.inner.events.tell(&queue, woken);
         self.postgres.tell_dead_letters(&queue, &outcomes).await;

@@ -1,15 +1,32 @@
 //! The statements that are sent. Each calls one function of the schema.
 
+/// A statement that is called for every task.
+pub(crate) struct Frequent {
+    /// For any connection.
+    pub(crate) anywhere: String,
+    /// For one that has [`Statements::settings`]: it calls a function that has none of its own.
+    pub(crate) bare: String,
+}
+
+impl Frequent {
+    fn of(function: &str, text: &str) -> Self {
+        let bare = text.replace(&format!(".{function}("), &format!(".{function}_bare("));
+        Self { anywhere: text.to_owned(), bare }
+    }
+}
+
 /// The statements, with the schema's name in place.
 pub(crate) struct Statements {
     pub(crate) schema: String,
-    pub(crate) enqueue: String,
+    /// What a connection is set to that nobody else uses: as the functions are.
+    pub(crate) settings: String,
+    pub(crate) enqueue: Frequent,
     pub(crate) add_priority: String,
-    pub(crate) claim: String,
+    pub(crate) claim: Frequent,
     pub(crate) next_due: String,
     pub(crate) horizon: String,
     pub(crate) lock_step: String,
-    pub(crate) settle: String,
+    pub(crate) settle: Frequent,
     pub(crate) extend: String,
     pub(crate) release_held: String,
     pub(crate) session: String,
@@ -41,22 +58,26 @@ impl Statements {
     pub(crate) fn new(schema: &str) -> Self {
         let schema = format!("\"{schema}\"");
         let in_schema = |text: &str| text.replace("{schema}", &schema);
+        let frequent = |name: &str, text: &str| Frequent::of(name, &in_schema(text));
         let view = |call: &str| {
             in_schema(include_str!("../sql/view.sql"))
                 .replace("{call}", &format!("{schema}.{call}"))
         };
         Self {
-            enqueue: in_schema(
+            settings: in_schema(include_str!("../sql/settings.sql")),
+            enqueue: frequent(
+                "enqueue",
                 "SELECT outcomes, ids, seqs \
                  FROM {schema}.enqueue($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             ),
             add_priority: in_schema(include_str!("../sql/add_priority.sql")),
-            claim: in_schema(include_str!("../sql/claim.sql")),
+            claim: frequent("claim", include_str!("../sql/claim.sql")),
             next_due: in_schema("SELECT {schema}.next_due($1, $2)"),
             horizon: in_schema(
                 "SELECT priorities, lows, open FROM {schema}.horizon($1, $2, $3, $4)",
             ),
-            settle: in_schema(
+            settle: frequent(
+                "settle",
                 "SELECT outcomes, states, woken FROM {schema}.settle($1, $2, $3, $4, $5, $6)",
             ),
             lock_step: in_schema("SELECT {schema}.lock_step($1, $2, $3, $4)"),

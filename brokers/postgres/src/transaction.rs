@@ -134,7 +134,7 @@ impl Postgres {
         let (sequences, fences) = numbers(queue, tokens);
         let arrays = Verdicts::new(verdicts);
         let parameters = arrays.parameters(&queue, &sequences, &fences);
-        let settle = &self.inner.server.statements.settle;
+        let settle = &self.inner.server.statements.settle.anywhere;
         outcomes(&self.query_in(transaction, settle, &parameters, SETTLE).await?)
     }
 
@@ -150,7 +150,7 @@ impl Postgres {
         queue.announce_priorities(&self.inner.server, batch.priorities()).await?;
         let how = admission as i16;
         let parameters = batch.parameters(&queue.id, &how);
-        let enqueue = &self.inner.server.statements.enqueue;
+        let enqueue = &self.inner.server.statements.enqueue.anywhere;
         let rows = self.query_in(transaction, enqueue, &parameters, operation).await?;
         match batch::answer(&rows, &batch, queue, operation)? {
             Answer::Outcomes(outcomes) => Ok(outcomes),

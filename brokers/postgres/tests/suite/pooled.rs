@@ -1,6 +1,8 @@
 //! What is prepared and what is not: straight, and through a pooler that gives each transaction another
 //! process of the server.
 
+use std::collections::BTreeSet;
+
 use tidegate_core::{NewTask, ReceiveOptions, SessionOptions, Settled, State};
 use tidegate_postgres::tokio_postgres::error::SqlState;
 use tidegate_postgres::tokio_postgres::types::Type;
@@ -96,4 +98,60 @@ async fn callers_share_their_transactions_through_a_pooler() {
     let client = stage.client().await;
     assert_eq!(client.query("SELECT FROM effects", &[]).await.unwrap().len(), 20);
     assert_eq!(client.query("SELECT FROM tasks", &[]).await.unwrap().len(), 0);
+}
+
+/// The bare functions do as the others while their settings are those of the connection.
+#[tokio::test]
+async fn connections_are_set_as_the_functions_are() {
+    let Some(stage) = stage() else { return };
+    let straight = stage.open("&connections=1").await;
+    straight.broker().declare(&spec("mail")).await.unwrap();
+    let client = stage.client().await;
+    let functions = ["enqueue", "claim", "settle"];
+    let set = "SELECT DISTINCT proname || ' ' || unnest(proconfig) FROM pg_proc
+                WHERE pronamespace = current_schema()::regnamespace AND proname = ANY ($1)";
+    let of_functions = client.query(set, &[&functions.as_slice()]).await.unwrap();
+    let of_functions: BTreeSet<String> = of_functions.iter().map(|row| row.get(0)).collect();
+    // Asked where the calls are made: as many of these as the connection is set to, in the place of what is ready.
+    let count = "CREATE OR REPLACE FUNCTION stats(p_queue bigint)
+        RETURNS TABLE (ready bigint, scheduled bigint, leased bigint, dead bigint, oldest bigint, paused boolean)
+        LANGUAGE sql AS $$
+            SELECT count(*) FILTER (WHERE current_setting(split_part(c, '=', 1)) = split_part(c, '=', 2)),
+                   0::bigint, 0::bigint, 0::bigint, NULL::bigint, false
+              FROM pg_proc, unnest(proconfig) AS c
+             WHERE pronamespace = current_schema()::regnamespace AND proname IN ('enqueue', 'claim', 'settle') $$";
+    client.batch_execute(count).await.unwrap();
+    let stats = straight.broker().inspect().unwrap().stats(&queue("mail")).await.unwrap();
+    assert_eq!(usize::try_from(stats.ready).unwrap(), of_functions.len(), "{of_functions:?}");
+}
+
+/// Whoever calls a bare function himself could have his names looked up anywhere.
+#[tokio::test]
+async fn bare_functions_do_nothing_under_another_search_path() {
+    let Some(stage) = stage() else { return };
+    stage.open("").await.broker().declare(&spec("mail")).await.unwrap();
+    let client = stage.client().await;
+    let schema = &stage.schema;
+    let claim = format!(
+        "SELECT FROM {schema}.claim_bare(1, 1, 1, 1, NULL, '{{}}', '{{}}', '{{}}', NULL, NULL, 1)"
+    );
+    client.batch_execute(&claim).await.unwrap();
+    let settle = format!(
+        "SELECT FROM {schema}.settle_bare(1, '{{1}}', '{{1}}', '{{0}}', '{{0}}', '{{NULL}}')"
+    );
+    let enqueue = format!(
+        "SELECT FROM {schema}.enqueue_bare(1, 0::smallint, '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}',
+                                           '{{}}', '{{}}')"
+    );
+    for path in [format!("public, {schema}"), format!("{schema}, public")] {
+        client.batch_execute(&format!("SET search_path TO {path}")).await.unwrap();
+        for call in [&claim, &settle, &enqueue] {
+            let refused = client.batch_execute(call).await.unwrap_err();
+            assert_eq!(
+                refused.code(),
+                Some(&SqlState::NULL_VALUE_NOT_ALLOWED),
+                "{call}: {refused}"
+            );
+        }
+    }
 }
