@@ -8,6 +8,9 @@ CREATE SEQUENCE fence_sequence;
 CREATE SEQUENCE session_sequence;
 
 -- One row for each queue. `spec` is the whole of it as JSON; the columns are what the functions read.
+--
+-- priorities: those that it has seen, highest first. A claim asks for each in turn, so that it can begin where the
+-- last one ended; with few of them that is cheaper than a walk over all.
 CREATE TABLE queues (
     id            bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name          text    COLLATE "C" NOT NULL UNIQUE,
@@ -19,15 +22,8 @@ CREATE TABLE queues (
     retention     interval,
     dead_queue    text    COLLATE "C",
     dead_kept     interval NOT NULL,
-    paused        boolean NOT NULL DEFAULT false
-);
-
--- The priorities that a queue has seen. A claim asks for each in turn, so that it can begin where the last
--- one ended; with few of them that is cheaper than a walk over all.
-CREATE TABLE priorities (
-    queue_id bigint   NOT NULL,
-    priority smallint NOT NULL,
-    PRIMARY KEY (queue_id, priority)
+    paused        boolean NOT NULL DEFAULT false,
+    priorities    smallint[] NOT NULL DEFAULT '{0}'
 );
 
 -- All tasks. `slot` is where a row lies: three slots are written in turn and emptied in turn, so that
@@ -81,7 +77,8 @@ CREATE TABLE tasks_2 PARTITION OF tasks FOR VALUES IN (2) WITH (autovacuum_vacuu
 CREATE TABLE tasks_3 PARTITION OF tasks FOR VALUES IN (3) WITH (autovacuum_vacuum_scale_factor = 0.05);
 
 CREATE INDEX tasks_by_seq ON tasks (seq);
-CREATE INDEX tasks_by_id ON tasks (id);
+-- WHY: not of leased ones, whose entry each claim would write anew; `find` looks for them among the timers.
+CREATE INDEX tasks_by_id ON tasks (id) WHERE state <> 2;
 CREATE INDEX tasks_available ON tasks (queue_id, priority, tx, since, place) WHERE tx IS NOT NULL;
 CREATE INDEX tasks_timers ON tasks (queue_id, until) WHERE until IS NOT NULL;
 CREATE INDEX tasks_lanes ON tasks (queue_id, lane, place) WHERE lane IS NOT NULL;

@@ -170,9 +170,7 @@ BEGIN
            k.retention IS NOT NULL OR EXISTS (
                SELECT FROM tasks AS e
                 WHERE e.queue_id = p_queue AND e.until > coalesce(p_from, '-infinity') AND e.until <= now),
-           ARRAY(SELECT p.priority FROM priorities AS p
-                  WHERE p.queue_id = p_queue ORDER BY p.priority DESC),
-           now, 1, 0, 0
+           k.priorities, now, 1, 0, 0
       INTO is_paused, is_ordered, span, micros, is_due, levels, until, seq, deliveries, uncounted
       FROM queues AS k WHERE k.id = p_queue;
     IF NOT FOUND THEN
@@ -381,5 +379,5 @@ BEGIN
                 pg_snapshot_xmax(pg_current_snapshot())) AS low
               FROM (SELECT p.priority,
                            coalesce(p_lows[array_position(p_priorities, p.priority)], '0')::xid8 AS low
-                      FROM priorities AS p WHERE p.queue_id = p_queue) AS l) AS f;
+                      FROM queues AS k, unnest(k.priorities) AS p (priority) WHERE k.id = p_queue) AS l) AS f;
 END $$;

@@ -258,7 +258,6 @@ BEGIN
     DELETE FROM tasks WHERE queue_id = p_queue;
     DELETE FROM dedup WHERE queue_id = p_queue;
     DELETE FROM attempts WHERE queue_id = p_queue;
-    DELETE FROM priorities WHERE queue_id = p_queue;
     DELETE FROM bases WHERE queue_id = p_queue;
     DELETE FROM changes WHERE queue_id = p_queue;
 END $$;

@@ -32,11 +32,17 @@ AS $$
      ORDER BY t.seq LIMIT p_limit
 $$;
 
+-- A leased one is looked for among those whose lease may be as long as any; `until` is not null for all of them.
 CREATE FUNCTION find(p_queue bigint, p_id uuid) RETURNS SETOF tasks
 LANGUAGE sql STABLE
 SET search_path FROM CURRENT SET jit = off
 AS $$
-    SELECT * FROM tasks AS t WHERE t.queue_id = p_queue AND t.id = p_id ORDER BY t.seq LIMIT 1
+    SELECT * FROM (
+        SELECT * FROM tasks AS t WHERE t.id = p_id AND t.state <> 2 AND t.queue_id = p_queue
+         UNION ALL
+        SELECT * FROM tasks AS t WHERE t.queue_id = p_queue AND t.until < now() + interval '13 hours' AND t.id = p_id
+           AND t.state = 2) AS t
+     ORDER BY t.seq LIMIT 1
 $$;
 
 -- The dead of a queue, wherever they lie, oldest first.
