@@ -155,7 +155,7 @@ BEGIN
                                unnest(p_payloads) AS payload, unnest(p_headers) AS headers, unnest(p_delays) AS delay,
                                unnest(p_priorities) AS priority, unnest(p_keys) AS key) AS u
              RETURNING seq)
-            SELECT array_agg(put.seq), array_fill(0::smallint, ARRAY[q.count]) INTO seqs, outcomes FROM put;
+            SELECT coalesce(array_agg(put.seq), '{}'), array_fill(0::smallint, ARRAY[q.count]) INTO seqs, outcomes FROM put;
         END IF;
         IF q.capacity IS NOT NULL THEN
             INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, xid, q.count);

@@ -209,7 +209,7 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 AS $$
 BEGIN
-    PERFORM keep_queues(p_queues);
+    PERFORM keep_queues(p_queue || p_queues);
     PERFORM lock_lanes(settle_locks(p_queue, ARRAY[p_seq]) || ARRAY(
         SELECT lane_lock(q.id, u.key) FROM unnest(p_queues, p_keys) AS u (queue, key)
           JOIN queues AS q ON q.id = u.queue

@@ -1,6 +1,6 @@
 //! What the server's errors mean.
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{HookError, PoolError};
 use tidegate_core::{Error, ErrorKind, Operation, QueueName, Result};
 use tokio_postgres::error::SqlState;
 
@@ -33,7 +33,9 @@ pub(crate) fn failed(config: &Config, operation: Operation, error: tokio_postgre
 /// No connection could be had.
 pub(crate) fn no_connection(config: &Config, operation: Operation, error: PoolError) -> Error {
     match error {
-        PoolError::Backend(error) => failed(config, operation, error),
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+            failed(config, operation, error)
+        }
         PoolError::Closed => closed(operation),
         other => {
             let why = format!(

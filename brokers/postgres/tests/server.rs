@@ -13,5 +13,6 @@ mod suite {
     pub(crate) mod races;
     pub(crate) mod schema;
     pub(crate) mod settles;
+    pub(crate) mod slots;
     pub(crate) mod stage;
 }
