@@ -159,12 +159,8 @@ async fn a_move_that_was_cut_short_is_finished_once_by_whoever_asks_next() {
     let inspect = other.inspect().unwrap();
     let mut watching = client.clone();
     let mut all_arrived = async || {
-        let arrived = async {
-            while cmd("HLEN").arg(journal).query_async(&mut watching).await != Ok(0) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(GUARD, arrived).await.expect("it never arrives");
+        let is_empty = async || cmd("HLEN").arg(journal).query_async(&mut watching).await == Ok(0);
+        until("it has arrived", is_empty).await;
     };
     assert_eq!(inspect.stats(&graves).await.unwrap().ready, 0, "nobody was left to carry it");
     assert_eq!(inspect.stats(&named("mail")).await.unwrap().live(), 0);
@@ -178,6 +174,16 @@ async fn a_move_that_was_cut_short_is_finished_once_by_whoever_asks_next() {
     assert_eq!(inspect.stats(&named("mail")).await.unwrap().live(), 0);
     all_arrived().await;
     assert_eq!(inspect.stats(&graves).await.unwrap().ready, 1, "the same move twice is one");
+}
+
+/// Looks at what a server says until it `holds`: nothing tells of it.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let seen = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(GUARD, seen).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// How many others are connected to a server.
@@ -206,20 +212,10 @@ async fn a_broker_that_is_dropped_leaves_nobody_who_carries_moves() {
         let _: () = cmd("SET").arg(target).arg("no hash").query_async(&mut client).await.unwrap();
         let dead = Verdict::DeadLetter { reason: "no".into() };
         let _ = receiver.settle_one(&lease.token, dead).await.unwrap();
-        let tried = async {
-            while !refused(&mut client).await {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(GUARD, tried).await.expect("nobody tries to carry it over");
+        until("somebody tries to carry it over", async || refused(&mut client).await).await;
         assert!(others(&mut client).await > 0);
     }
-    let gone = async {
-        while others(&mut client).await > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(GUARD, gone).await.expect("it still has a connection");
+    until("it has no connection left", async || others(&mut client).await == 0).await;
     let left: u64 = cmd("HLEN").arg(journal).query_async(&mut client).await.unwrap();
     assert_eq!(left, 1, "the move is kept for whoever comes next");
 }
@@ -269,12 +265,7 @@ async fn a_retention_that_an_update_brings_ends_what_is_there() {
     let spec = inspect.spec(&mail).await.unwrap();
     let spec = QueueSpec { retention: Some(Duration::from_secs(1)), ..spec };
     broker.admin().unwrap().update(&spec).await.unwrap();
-    let ended = async {
-        while inspect.stats(&mail).await.unwrap().ready > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(GUARD, ended).await.expect("it stays");
+    until("it has ended", async || inspect.stats(&mail).await.unwrap().ready == 0).await;
 }
 
 #[tokio::test]

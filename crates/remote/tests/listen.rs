@@ -9,13 +9,14 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use futures_util::{FutureExt, stream};
 use hyper_util::rt::TokioIo;
 use tidegate_core::clock::Sleep;
 use tidegate_core::{
     Action, Broker, Clock, DeadFilter, Error, ErrorKind, Inspect, ListOptions, Member, NewTask,
-    Operation, Pattern, QueueName, QueueSpec, QueueStats, Result, Right, SystemClock, TaskId,
-    TaskView, Timestamp, queueing,
+    Operation, Pattern, QueueName, QueueSpec, QueueStats, ReceiveOptions, Result, Right,
+    SessionOptions, SystemClock, TaskId, TaskView, Timestamp, queueing,
 };
 use tidegate_remote::client::{self, Target};
 use tidegate_remote::listen::{Digest, Options, Server, Tcp, Tls, Tokens};
@@ -373,6 +374,34 @@ async fn requests_that_come_together_stand_in_line_for_their_thread() {
         }
         assert!(id < 1_000, "one that comes alone is never seen to");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settles_and_plain_calls_stand_in_line_as_sends_do() {
+    let clock = Arc::new(Noting::default());
+    let options = Options { threads: NonZeroUsize::new(1), ..Options::default() };
+    let server = Server::new(tidegate_core::memory::broker(clock.clone()), options);
+    let address = server.listen_tcp(open()).await.unwrap();
+    let client = client::connect(Target::tcp(address.to_string())).await.unwrap();
+    // WHY: of queues of their own, so that no two settles go out as one message.
+    let queues: Vec<_> = (0..50).map(|n| QueueName::new(format!("q{n}")).unwrap()).collect();
+    let mut held = Vec::new();
+    for queue in &queues {
+        client.declare(&QueueSpec::new(queue.clone())).await.unwrap();
+        client.enqueue_one(queue, NewTask::new("mail", "payload")).await.unwrap();
+        let receiver = client.open(queue, &SessionOptions::default()).await.unwrap();
+        let lease = receiver.receive(&ReceiveOptions::up_to(1)).await.unwrap().pop().unwrap();
+        held.push((receiver, lease));
+    }
+    let were_in_line = || std::mem::take(&mut *clock.in_line.lock().unwrap()).contains(&true);
+    were_in_line();
+    let settles = held.iter().map(|(receiver, lease)| receiver.complete(lease));
+    join_all(settles).await.into_iter().for_each(|settled| assert!(settled.is_ok()));
+    assert!(were_in_line(), "settles are not counted");
+    let inspect = client.inspect().unwrap();
+    let views = queues.iter().map(|queue| inspect.stats(queue));
+    join_all(views).await.into_iter().for_each(|stats| assert!(stats.is_ok()));
+    assert!(were_in_line(), "plain calls are not counted");
 }
 
 /// A broker whose list of queues comes when it is let go.
