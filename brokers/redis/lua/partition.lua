@@ -15,6 +15,7 @@
 --   lv    zset    the priorities above 0 that were ever used
 --   t     hash    number -> record, of each task that is more than new
 --   l d x zset    numbers of leased, scheduled and dead tasks, by the end of the lease, the due time, the death
+--                 (t and l have one entry more, see spread.lua)
 --   r     zset    numbers by the time they entered, if the queue has a retention
 --   w     zset    ordering key and number of each task of an ordered queue, in lexical order
 --   k     hash    ordering key -> how many of its tasks are leased

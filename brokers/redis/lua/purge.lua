@@ -19,6 +19,7 @@ end
 for _, letter in ipairs({ 'h', 't', 'l', 'd', 'r', 'w', 'k', 'q', 'u', 'ue', 'b', 'be' }) do
   redis.call('UNLINK', base .. letter)
 end
+spread()
 for _, one in ipairs(dead) do
   one.record.st = 'h'
   redis.call('XADD', base .. 'h', text(one.number), unpack(one.fields))

@@ -35,6 +35,7 @@ const PARTITION: &str = include_str!("../lua/partition.lua");
 const TASKS: &str = include_str!("../lua/tasks.lua");
 const SETTLING: &str = include_str!("../lua/settling.lua");
 const ATTEMPTS: &str = include_str!("../lua/attempts.lua");
+const SPREAD: &str = include_str!("../lua/spread.lua");
 const SETTINGS: &str = include_str!("../lua/settings.lua");
 const VIEWS: &str = include_str!("../lua/views.lua");
 const LEAVING: &str = include_str!("../lua/leaving.lua");
@@ -57,7 +58,7 @@ macro_rules! scripts {
 }
 
 scripts! {
-    DECLARE = [SETTINGS] "declare.lua", Have;
+    DECLARE = [SETTINGS, SPREAD] "declare.lua", Have;
     UPDATE = [TASKS, SETTINGS] "update.lua", Have;
     ENQUEUE = [ENQUEUE_PLAIN, TASKS] "enqueue.lua", Have;
     RECEIVE = [HANDING_OUT, RECEIVE_PLAIN, TASKS, ATTEMPTS] "receive.lua", MayLack;
@@ -72,7 +73,7 @@ scripts! {
     DROP_DEAD = [TASKS] "drop_dead.lua", Have;
     REDRIVE = [TASKS] "redrive.lua", Have;
     PAUSE = [SETTINGS] "pause.lua", Have;
-    PURGE = [TASKS] "purge.lua", Have;
+    PURGE = [TASKS, SPREAD] "purge.lua", Have;
     DELETE = [TASKS] "delete.lua", Have;
     GROUP = [] "group.lua", MayLack;
     SHARE_OUT = [] "share_out.lua", MayLack;

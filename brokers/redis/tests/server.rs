@@ -561,3 +561,33 @@ async fn a_receive_is_forgotten_after_five_minutes() {
     // It was made again a moment ago, and is known for five minutes from then.
     assert_eq!(sooner(301).await, 0);
 }
+
+/// Redis walks short hashes and sorted sets at every look, and those of records and leases are never to be that.
+#[tokio::test]
+async fn records_and_leases_are_never_lists_that_redis_walks() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = named("mail");
+    broker.declare(&QueueSpec::new(mail.clone())).await.unwrap();
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let mut client = client(&server).await;
+    for done in ["declared", "a life", "purged"] {
+        match done {
+            "a life" => {
+                broker.enqueue_one(&mail, NewTask::new("k", "x")).await.unwrap();
+                let leases = receiver.receive(&ReceiveOptions::up_to(1)).await.unwrap();
+                assert_eq!(broker.inspect().unwrap().stats(&mail).await.unwrap().leased, 1);
+                let _ = receiver.complete(&leases[0]).await.unwrap();
+            }
+            "purged" => assert_eq!(broker.admin().unwrap().purge(&mail).await.unwrap(), 0),
+            _ => {}
+        }
+        assert_eq!(broker.inspect().unwrap().stats(&mail).await.unwrap().leased, 0, "{done}");
+        for (key, encoding) in [("t", "hashtable"), ("l", "skiplist")] {
+            let key = format!("tidegate:{{mail/0}}:{key}");
+            let is: String =
+                cmd("OBJECT").arg("ENCODING").arg(&key).query_async(&mut client).await.unwrap();
+            assert_eq!(is, encoding, "{key}, {done}");
+        }
+    }
+}
