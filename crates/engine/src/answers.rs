@@ -4,11 +4,12 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures_lite::future::poll_once;
+use futures_lite::future::{block_on, poll_once};
 use tempfile::TempDir;
 use tidegate_core::{
     Admin, Driver, Enqueued, ManualClock, NewTask, Ordering, QueueName, QueueSpec, ReceiveOptions,
@@ -20,6 +21,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::driver::EngineDriver;
 use crate::engine::Engine;
 use crate::janitor::Janitor;
+use crate::shell::Shell;
 
 struct Rig {
     dir: TempDir,
@@ -234,6 +236,39 @@ async fn requests_in_line_are_a_crowd() {
         seen
     });
     assert_eq!(seen.join().unwrap(), [false, true, false]);
+}
+
+/// Notes at each wake whether all that was sent is durable.
+struct DurableAtWake {
+    shell: Arc<Shell>,
+    seen: Mutex<Vec<bool>>,
+}
+
+impl Wake for DurableAtWake {
+    fn wake(self: Arc<Self>) {
+        let sent = self.shell.lock().effects_end;
+        self.seen.lock().unwrap().push(self.shell.commit.synced() >= sent);
+    }
+}
+
+/// One who is woken before would only find that it must wait for the sync, and be woken again.
+#[test]
+fn who_waits_is_woken_once_after_the_sync_of_a_lone_send() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = open(&dir, &ManualClock::new());
+    let queue = QueueName::new("q").unwrap();
+    block_on(driver.declare(&QueueSpec::new(queue.clone()))).unwrap();
+    let session = block_on(driver.open(&queue, &SessionOptions::default())).unwrap();
+    let options = ReceiveOptions::up_to(1).waiting(Duration::from_secs(60));
+    let mut received = pin!(session.receive(&options));
+    let wakes =
+        Arc::new(DurableAtWake { shell: driver.engine.shell.clone(), seen: Mutex::default() });
+    let waker = Waker::from(wakes.clone());
+    assert!(received.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    block_on(driver.enqueue(&queue, &[task()])).unwrap();
+    let handed_out = received.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(matches!(handed_out, Poll::Ready(Ok(leases)) if leases.len() == 1));
+    assert_eq!(*wakes.seen.lock().unwrap(), [true]);
 }
 
 /// A receiver that waited is woken by the send and writes its lease while the send is synced: that is no crowd,

@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::log::segment::Segment;
 use crate::poison::Poison;
 use crate::position::Position;
-use crate::shell::Shell;
+use crate::shell::{Shell, Told};
 use crate::{Durability, log::Chunk};
 
 /// How far the log is written and synced, and who waits.
@@ -241,10 +241,23 @@ impl Commit {
         needed: Position,
         doing: Operation,
     ) -> Result<()> {
+        self.durable_then_told(shell, needed, doing, Told::default()).await
+    }
+
+    /// Waits until an answer that depends on `needed` may leave. Whoever waits for what became available is told
+    /// when it may be handed out, if that is known here, and at once if not.
+    pub(crate) async fn durable_then_told(
+        &self,
+        shell: &Shell,
+        needed: Position,
+        doing: Operation,
+        told: Told,
+    ) -> Result<()> {
         if self.is_durable(needed) {
             return self.poison.check(doing);
         }
         if self.durability != Durability::Always {
+            drop(told);
             return self.written_by(shell, needed, doing).await;
         }
         if queueing::is_in_line() {
@@ -253,14 +266,18 @@ impl Commit {
         let in_flight = InFlight::new(self);
         if in_flight.is_alone() && may_block() && !self.crowd.passes() && self.try_take_sync_role()
         {
+            // WHY: told before, a receiver is woken twice, once to find that it must wait for this sync.
             let synced = if self.is_durable(needed) { Ok(false) } else { self.sync(shell) };
             self.leave_sync_role();
+            drop(in_flight);
+            drop(told);
             if let Ok(true) = synced {
                 self.crowd.comes();
             }
             self.wake_flusher_from_sleep();
             return synced.map(drop).map_err(|error| error.during(doing));
         }
+        drop(told);
         let mut number = None;
         std::future::poll_fn(|cx| self.poll_durable(cx, needed, doing, &mut number)).await
     }

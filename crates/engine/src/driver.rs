@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::log::body;
 use crate::log::record::BODY_HEAD_BYTES;
 use crate::session::EngineSession;
+use crate::shell::Told;
 
 /// Most bytes of tasks in one frame, unless one task alone has more.
 const FRAME_TASK_BYTES_MAX: usize = 8 << 20;
@@ -36,10 +37,11 @@ impl EngineDriver {
         &self,
         queue: &QueueName,
         tasks: &[NewTask],
+        told: &mut Told,
     ) -> Result<(Vec<Result<Enqueued>>, crate::position::Position)> {
         const ENQUEUE: Operation = Operation::Enqueue;
         let bytes = tasks.iter().map(task_bytes).sum::<usize>() + RECORD_BYTES;
-        self.engine.shell.command(ENQUEUE, bytes, |core| {
+        self.engine.shell.command_telling(told, ENQUEUE, bytes, |core| {
             core.state.index_of(queue, ENQUEUE)?;
             core.admit_bytes(bytes as u64).map_err(|error| error.on(queue))?;
             let (outcomes, end) = core.effect(|state, frame| state.enqueue(queue, tasks, frame));
@@ -89,8 +91,9 @@ impl Driver for EngineDriver {
         let shell = &self.engine.shell;
         let mut outcomes = Vec::with_capacity(tasks.len());
         let mut depends = crate::position::Position::START;
+        let mut told = Told::default();
         for tasks in frames(tasks) {
-            match self.enqueue_frame(queue, tasks) {
+            match self.enqueue_frame(queue, tasks, &mut told) {
                 Ok((more, end)) => {
                     outcomes.extend(more);
                     depends = end;
@@ -105,7 +108,7 @@ impl Driver for EngineDriver {
                 Err(error) => return Err(error),
             }
         }
-        shell.commit.durable(shell, depends, Operation::Enqueue).await?;
+        shell.commit.durable_then_told(shell, depends, Operation::Enqueue, told).await?;
         Ok(outcomes)
     }
 

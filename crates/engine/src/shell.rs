@@ -154,6 +154,17 @@ impl Shell {
         body_max: usize,
         run: impl FnOnce(&mut Core) -> Result<T>,
     ) -> Result<T> {
+        self.command_telling(&mut Told::default(), doing, body_max, run)
+    }
+
+    /// Runs one command as `command` does, and leaves it to `told` to wake whoever waits.
+    pub(crate) fn command_telling<T>(
+        &self,
+        told: &mut Told,
+        doing: Operation,
+        body_max: usize,
+        run: impl FnOnce(&mut Core) -> Result<T>,
+    ) -> Result<T> {
         let mut core = self.lock();
         if core.closed {
             return Err(Error::new(ErrorKind::Closed, doing, "the broker was closed"));
@@ -165,7 +176,7 @@ impl Shell {
         let reserved = self.reserve(&mut core, body_max, now, doing);
         let answer = reserved.and_then(|()| run(&mut core));
         let failure = core.log.spares.take_failure();
-        self.finish(core, timer_before);
+        self.finish(core, timer_before, told);
         if let Some(why) = failure {
             self.commit.fail(why);
             self.commit.poison.check(doing)?;
@@ -187,21 +198,23 @@ impl Shell {
         log.reserve(body_max, state, now).map_err(|error| no_segment(error, doing))
     }
 
-    /// Lets go of the lock and wakes whom the command concerns.
-    fn finish(&self, mut core: MutexGuard<'_, Core>, timer_before: Option<Option<Timestamp>>) {
+    /// Lets go of the lock, and notes whom the command concerns.
+    fn finish(
+        &self,
+        mut core: MutexGuard<'_, Core>,
+        timer_before: Option<Option<Timestamp>>,
+        told: &mut Told,
+    ) {
         let core_ref = &mut *core;
         if core_ref.state.usage_ref().has_emptied() {
             core_ref.log.forget_emptied(&mut core_ref.state);
         }
-        let woken = core_ref.take_woken();
+        core_ref.take_woken(told);
         let sooner = timer_before.is_some_and(|before| {
             let after = core_ref.state.next_event();
             after.is_some_and(|after| before.is_none_or(|before| after < before))
         });
         drop(core);
-        for (event, count) in woken {
-            event.notify_additional(count);
-        }
         if sooner {
             self.sooner.notify(usize::MAX);
         }
@@ -222,7 +235,7 @@ impl Shell {
         let mut core = self.lock();
         let now = self.time.now();
         core.state.advance(now);
-        self.finish(core, None);
+        self.finish(core, None, &mut Told::default());
     }
 
     /// When something happens by itself next, if anybody waits for it.
@@ -265,17 +278,28 @@ fn no_segment(error: std::io::Error, doing: Operation) -> Error {
 }
 
 impl Core {
-    /// What is told of what became available, and how often.
-    fn take_woken(&mut self) -> Vec<(Arc<Event>, usize)> {
+    /// Notes what became available, and how often.
+    fn take_woken(&mut self, told: &mut Told) {
         if !self.state.has_changed() {
-            return Vec::new();
+            return;
         }
-        let changed = self.state.take_changed();
-        let told = changed.into_iter().filter_map(|(index, count)| {
-            let event = self.ready.get(&index)?;
-            Some((event.clone(), count))
-        });
-        told.collect()
+        for (index, count) in self.state.take_changed() {
+            if let Some(event) = self.ready.get(&index) {
+                told.0.push((event.clone(), count));
+            }
+        }
+    }
+}
+
+/// What became available, and for how many receivers: they are told when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Vec<(Arc<Event>, usize)>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        for (event, count) in self.0.drain(..) {
+            event.notify_additional(count);
+        }
     }
 }
 
