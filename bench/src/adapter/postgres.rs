@@ -22,7 +22,10 @@ const ENQUEUE: &str = "SELECT outcomes, ids, seqs \
 const CLAIM: &str = "SELECT seq, deliveries, uncounted, priority, id, kind, key, headers, last_error, moved, \
     enqueued_at, payload, fence, until, lease, place FROM same.claim_bare($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const HORIZON: &str = "SELECT priorities, lows, open FROM same.horizon($1, $2, $3, $4)";
-const SETTLE: &str = "SELECT outcomes, states, woken FROM same.settle_bare($1, $2, $3, $4, $5, $6)";
+const COMPLETE: &str = "SELECT same.complete_bare($1, $2, $3)";
+/// For more than so many, and for those that another claim has come upon.
+const SMALL: usize = 64;
+const SETTLE: &str = "SELECT outcomes FROM same.settle_bare($1, $2, $3, $4, $5, $6)";
 /// What the adapter's connections are set to.
 const SETTINGS: &str = "-c search_path=same -c jit=off -c enable_seqscan=off -c enable_bitmapscan=off \
     -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan";
@@ -209,6 +212,24 @@ impl Client for SameCallsClient {
 
     async fn complete(&mut self) -> Result<()> {
         let (sequences, fences): (Vec<i64>, Vec<i64>) = self.held.drain(..).unzip();
+        if sequences.len() > SMALL {
+            return self.settle((sequences, fences)).await;
+        }
+        let parameters: [Parameter<'_>; 3] = [
+            (&self.queue, Type::INT8),
+            (&sequences, Type::INT8_ARRAY),
+            (&fences, Type::INT8_ARRAY),
+        ];
+        let rows = self.query(COMPLETE, &parameters).await?;
+        let row = rows.first().ok_or("no answer to a completion")?;
+        let Some(done) = row.try_get::<_, Option<Vec<i64>>>(0)? else { return Ok(()) };
+        let left = sequences.into_iter().zip(fences).filter(|(_, fence)| !done.contains(fence));
+        self.settle(left.unzip()).await
+    }
+}
+
+impl SameCallsClient {
+    async fn settle(&self, (sequences, fences): (Vec<i64>, Vec<i64>)) -> Result<()> {
         let (verdicts, afters) = (vec![0_i16; fences.len()], vec![0_i64; fences.len()]);
         let texts = vec![None::<&str>; fences.len()];
         let parameters: [Parameter<'_>; 6] = [
@@ -220,7 +241,7 @@ impl Client for SameCallsClient {
             (&texts, Type::TEXT_ARRAY),
         ];
         let rows = self.query(SETTLE, &parameters).await?;
-        let row = rows.first().ok_or("no answer to a completion")?;
+        let row = rows.first().ok_or("no answer to a settle")?;
         if row.try_get::<_, Vec<i16>>(0)? == vec![0; fences.len()] {
             Ok(())
         } else {

@@ -1,5 +1,5 @@
 -- Input:     the functions of 0002 and 0004.
--- Output:    `settle`, `extend`, `release_held`.
+-- Output:    `settle`, `complete`, `extend`, `release_held`.
 -- Guarantee: a verdict is carried out only with the fence of the task's newest delivery, and once.
 
 -- Carries out verdicts, given as one array a field.
@@ -10,19 +10,28 @@
 -- again, 4 no longer there. states: that of the task after it, 4 if it is gone. woken: how many tasks
 -- became available.
 --
--- WHY: one text is made a function, as `claim` is.
+-- And completes tasks for many callers at once, of a queue without order. Returns the fences of those that are done, or
+-- null if they all are; whoever has another one asks `settle`.
+--
+-- INVARIANT: `complete` waits for nobody who had a hand in one of the tasks before it was called, so that no caller waits
+-- for what another one has met. A transaction that is settling a task has left its number in `xmax`; the one that handed
+-- it out, or extended its lease, has left it there and in `xmin`. A claim that came upon it too late has left its own, and
+-- has ended once it is older than all that are open.
+--
+-- WHY: texts are made functions, as for `claim`.
 DO $make$
 DECLARE
-    finish constant text := $text$
+    in_slot constant text := $text$
         IF is_one THEN
             DELETE FROM {table} AS t
              WHERE t.seq = p_seqs[1] AND t.fence = p_fences[1] AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
+                   {if free}
          RETURNING p_fences, CASE WHEN t.lane IS NOT NULL THEN ARRAY[t.lane] END,
                    CASE WHEN t.unique_key IS NOT NULL THEN ARRAY[t.unique_key] END, p_seqs
               INTO finished, lanes, keys, seqs;
         ELSE
             WITH done AS (
-                DELETE FROM {table} AS t {which} AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3
+                DELETE FROM {table} AS t {which} AND t.queue_id = p_queue AND NOT t.settled AND t.state <> 3 {if free}
              RETURNING t.seq, t.fence, t.lane, t.unique_key)
             SELECT finished || array_agg(done.fence), lanes || array_agg(done.lane) FILTER (WHERE done.lane IS NOT NULL),
                    keys || array_agg(done.unique_key) FILTER (WHERE done.unique_key IS NOT NULL),
@@ -30,7 +39,28 @@ DECLARE
               INTO finished, lanes, keys, seqs FROM done;
         END IF;
 $text$;
-    body text := $text$
+    finish constant text := $text$        IF slot = 0 THEN {slot 0}
+        ELSIF slot = 1 THEN {slot 1}
+        ELSIF slot = 2 THEN {slot 2}
+        END IF;
+        IF finished IS NULL OR cardinality(finished) < cardinality(p_seqs) THEN {any slot}
+        END IF;
+        IF finished IS NOT NULL THEN
+            now := clock_timestamp();
+            IF is_one THEN
+                INSERT INTO settled (slot, outcome, fence, at) VALUES (settled_slot(now), 1, p_fences[1], now);
+            ELSE
+                INSERT INTO settled (slot, outcome, fence, at) SELECT settled_slot(now), 1, unnest(finished), now;
+            END IF;
+            IF is_counted THEN
+                INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), -cardinality(finished));
+            END IF;
+            IF keys IS NOT NULL THEN
+                PERFORM free_key(p_queue, u.key, u.seq) FROM unnest(keys, seqs) AS u (key, seq) ORDER BY u.key;
+            END IF;
+        END IF;
+$text$;
+    settle text := $text$
 #variable_conflict use_column
 DECLARE
     is_one constant boolean := cardinality(p_seqs) = 1;
@@ -72,27 +102,7 @@ BEGIN
     IF is_complete THEN
         -- What is nearly always so: every fence is that of its task's newest delivery, and all are completed.
         -- The rest, if there is any, is looked at below.
-        IF slot = 0 THEN {slot 0}
-        ELSIF slot = 1 THEN {slot 1}
-        ELSIF slot = 2 THEN {slot 2}
-        END IF;
-        IF finished IS NULL OR cardinality(finished) < cardinality(p_seqs) THEN {any slot}
-        END IF;
-        IF finished IS NOT NULL THEN
-            now := clock_timestamp();
-            IF is_one THEN
-                INSERT INTO settled (slot, outcome, fence, at) VALUES (settled_slot(now), 1, p_fences[1], now);
-            ELSE
-                INSERT INTO settled (slot, outcome, fence, at) SELECT settled_slot(now), 1, unnest(finished), now;
-            END IF;
-            IF is_counted THEN
-                INSERT INTO changes (queue_id, tx, n) VALUES (p_queue, pg_current_xact_id(), -cardinality(finished));
-            END IF;
-            IF keys IS NOT NULL THEN
-                PERFORM free_key(p_queue, u.key, u.seq) FROM unnest(keys, seqs) AS u (key, seq) ORDER BY u.key;
-            END IF;
-        END IF;
-    END IF;
+{finish}    END IF;
     IF cardinality(finished) = cardinality(p_seqs) THEN
         outcomes := array_fill(0::smallint, ARRAY[cardinality(p_seqs)]);
         IF lanes IS NOT NULL THEN
@@ -171,15 +181,44 @@ BEGIN
           FROM unnest(p_fences, outcomes) WITH ORDINALITY AS u (fence, outcome, ord);
     END IF;
 END $text$;
+    complete text := $text$
+DECLARE
+    is_one constant boolean := cardinality(p_seqs) = 1;
+    is_counted boolean;
+    slot smallint;
+    now timestamptz;
+    lanes text[];
+    keys text[];
+    seqs bigint[];
+    finished bigint[];
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM refuse_isolation();
+    END IF;
+    -- As `count_change` wants it.
+    IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
+        PERFORM keep_queues(ARRAY[p_queue]);
+    END IF;
+    SELECT k.capacity IS NOT NULL, CASE WHEN w.first_seq <= ALL (p_seqs) THEN w.slot END INTO is_counted, slot
+      FROM queues AS k, rotation AS w WHERE k.id = p_queue AND NOT k.ordered;
+    IF FOUND THEN
+{finish}
+    END IF;
+    RETURN CASE WHEN cardinality(finished) = cardinality(p_seqs) THEN NULL ELSE coalesce(finished, '{}') END;
+END $text$;
+    all_slots text := finish;
 BEGIN
     FOR n IN 0..2 LOOP
         -- In the order of their sequences, as the index has them. A fence is of one task only.
-        body := replace(body, format('{slot %s}', n), replace(replace(finish, '{table}', format('tasks_%s', n)),
+        all_slots := replace(all_slots, format('{slot %s}', n), replace(replace(in_slot, '{table}', format('tasks_%s', n)),
             '{which}', 'WHERE t.seq = ANY (p_seqs) AND t.fence = ANY (p_fences)'));
     END LOOP;
-    body := replace(body, '{any slot}', replace(replace(finish, '{table}', 'tasks'), '{which}',
+    all_slots := replace(all_slots, '{any slot}', replace(replace(in_slot, '{table}', 'tasks'), '{which}',
         'USING (SELECT g.seq, g.fence FROM unnest(p_seqs, p_fences) AS g (seq, fence) ORDER BY g.seq) AS u
                  WHERE t.seq = u.seq AND t.fence = u.fence'));
+    settle := replace(settle, '{finish}', replace(all_slots, '{if free}', ''));
+    complete := replace(complete, '{finish}', replace(all_slots, '{if free}',
+        'AND (t.xmax = 0 OR t.xmax = t.xmin OR age(t.xmax) > age(pg_snapshot_xmin(pg_current_snapshot())::xid))'));
     EXECUTE format($text$
 CREATE FUNCTION settle(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_verdicts smallint[],
                        p_afters bigint[], p_texts text[],
@@ -188,7 +227,14 @@ LANGUAGE plpgsql
 SET search_path FROM CURRENT SET jit = off
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 SET plan_cache_mode = force_generic_plan
-AS %L$text$, body);
+AS %L$text$, settle);
+    EXECUTE format($text$
+CREATE FUNCTION complete(p_queue bigint, p_seqs bigint[], p_fences bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql
+SET search_path FROM CURRENT SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET plan_cache_mode = force_generic_plan
+AS %L$text$, complete);
 END $make$;
 
 -- The locks of the lanes that settling these tasks may touch, in their queue and in its dead-letter queue.

@@ -1,5 +1,5 @@
 -- Input:     the functions of 0003 to 0007.
--- Output:    `enqueue_bare`, `claim_bare`, `settle_bare`: the same functions for connections that were given the
+-- Output:    `enqueue_bare`, `claim_bare`, `settle_bare`, `complete_bare`: the same functions for connections that were given the
 --            settings of those once, as to set and unset them is dear.
 -- Guarantee: they do nothing where names would be looked up elsewhere than in this schema; and what the functions
 --            are set to that are not called for every task is what it was, whatever the connection is set to.
@@ -9,7 +9,7 @@ DECLARE
     name text;
     one regprocedure;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['enqueue', 'claim', 'settle'] LOOP
+    FOREACH name IN ARRAY ARRAY['enqueue', 'claim', 'settle', 'complete'] LOOP
         EXECUTE regexp_replace(
             -- Null, and so an error, before any other expression.
             replace(pg_get_functiondef(name::regproc), E'\nDECLARE\n', format(E'\nDECLARE

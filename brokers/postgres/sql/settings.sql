@@ -1,6 +1,6 @@
 -- Input:     a connection with a process of the server to itself.
 -- Output:    none.
--- Guarantee: it is set as `enqueue`, `claim` and `settle` are, so their bare forms do as these do.
+-- Guarantee: it is set as `enqueue`, `claim`, `settle` and `complete` are, so their bare forms do as these do.
 SET search_path TO {schema};
 SET jit = off;
 SET enable_seqscan = off;

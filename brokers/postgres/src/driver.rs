@@ -13,11 +13,12 @@ use tidegate_core::{
     Broker, BrokerParts, Capabilities, Driver, Enqueued, Error, NewTask, Operation, QueueName,
     QueueSpec, Result, Session, SessionOptions, SystemClock, limits,
 };
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio_postgres::types::Type;
 
 use crate::admin;
-use crate::batch::{self, Admission, Answer, Batch};
+use crate::batch;
 use crate::config::Config;
 use crate::errors;
 use crate::events::{self, Events};
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) events: Events,
     /// Told at the close.
     pub(crate) closing: Event,
+    /// The one that the broker works on.
+    pub(crate) runtime: Handle,
     /// Measures waits. The server's time may step.
     pub(crate) watch: SystemClock,
     pub(crate) capabilities: Capabilities,
@@ -105,6 +108,7 @@ impl Postgres {
             queues: Queues::default(),
             events: Events::new(),
             closing: Event::new(),
+            runtime: Handle::current(),
             watch: SystemClock::new(),
             capabilities: capabilities(),
         });
@@ -151,45 +155,6 @@ impl Postgres {
         }
         error
     }
-
-    async fn enqueue_all(
-        &self,
-        name: &QueueName,
-        tasks: &[&NewTask],
-    ) -> Result<Vec<Result<Enqueued>>> {
-        let mut outcomes = Vec::with_capacity(tasks.len());
-        for call in batch::in_calls(tasks) {
-            outcomes.extend(self.enqueue_call(name, &call).await?);
-        }
-        Ok(outcomes)
-    }
-
-    async fn enqueue_call(
-        &self,
-        name: &QueueName,
-        tasks: &[&NewTask],
-    ) -> Result<Vec<Result<Enqueued>>> {
-        const ENQUEUE: Operation = Operation::Enqueue;
-        let server = &self.inner.server;
-        let batch = Batch::new(tasks.iter().copied());
-        let mut queue = self.queue(name, ENQUEUE).await?;
-        let mut admission = Admission::Beside;
-        loop {
-            queue.announce_priorities(server, batch.priorities()).await?;
-            let how = admission as i16;
-            let parameters = batch.parameters(&queue.id, &how);
-            let rows =
-                server.call_frequent(ENQUEUE, &server.statements.enqueue, &parameters).await?;
-            match batch::answer(&rows, &batch, &queue, ENQUEUE)? {
-                Answer::Missing => queue = self.current_queue(name, ENQUEUE).await?,
-                Answer::Alone => admission = Admission::Alone,
-                Answer::Outcomes(outcomes) => {
-                    self.inner.events.tell(&queue, new_tasks(&outcomes));
-                    return Ok(outcomes);
-                }
-            }
-        }
-    }
 }
 
 /// How many of the outcomes are tasks that were not there before.
@@ -213,8 +178,7 @@ impl Driver for Postgres {
         let refusals: Vec<Option<Error>> = refusals.collect();
         let admitted = tasks.iter().zip(&refusals).filter(|(_, refusal)| refusal.is_none());
         let admitted: Vec<&NewTask> = admitted.map(|(task, _)| task).collect();
-        let outcomes = self.enqueue_all(queue, &admitted).await;
-        let outcomes = errors::on(queue, outcomes.map_err(|error| self.noted(error)))?;
+        let outcomes = errors::on(queue, self.send(&known, &admitted).await)?;
         let mut outcomes = outcomes.into_iter();
         let missing = || errors::corrupt(Operation::Enqueue, "fewer outcomes than tasks").on(queue);
         let outcome = |refusal: Option<Error>| match refusal {

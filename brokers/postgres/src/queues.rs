@@ -9,8 +9,11 @@ use event_listener::Event;
 use tidegate_core::{Operation, QueueName, QueueSpec, Result, Timestamp};
 use tokio_postgres::types::Type;
 
+use crate::completions::Completions;
 use crate::errors;
+use crate::gather::Lane;
 use crate::rows::field;
+use crate::sends::Sends;
 use crate::server::Server;
 
 /// One queue, by its id: a queue that is deleted and made anew is another one.
@@ -22,6 +25,8 @@ pub(crate) struct Queue {
     pub(crate) spec: QueueSpec,
     /// Told once for every task that became available.
     pub(crate) ready: Event,
+    pub(crate) sends: Arc<Lane<Sends>>,
+    pub(crate) completions: Arc<Lane<Completions>>,
     priorities: Mutex<BTreeSet<i16>>,
     reached: Mutex<Reached>,
 }
@@ -54,6 +59,8 @@ impl Queue {
             name,
             spec,
             ready: Event::new(),
+            sends: Arc::default(),
+            completions: Arc::default(),
             priorities: Mutex::new([0].into()),
             reached: Mutex::default(),
         }

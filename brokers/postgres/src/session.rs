@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use event_listener::Event;
 use tidegate_core::{
     Clock, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, ReceiveOptions,
-    Result, Session, Settled, Timestamp, Verdict, limits,
+    Result, Session, Settled, Timestamp, Verdict,
 };
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -17,14 +17,12 @@ use tokio_postgres::types::Type;
 use crate::clock::micros;
 use crate::driver::{ID, Postgres};
 use crate::errors;
+use crate::gather::Lane;
 use crate::queues::Queue;
+use crate::receives::Receives;
 use crate::rows::{self, field};
 use crate::server::Parameter;
-use crate::statements::Frequent;
 use crate::token::Fenced;
-
-/// What one receive hands out, as the server counts it.
-const RECEIVE_BYTES: i64 = limits::RECEIVE_BYTES_MAX as i64;
 
 /// Least time between two looks at a queue whose timers are due and cannot be done yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -34,6 +32,7 @@ pub(crate) struct PostgresSession {
     name: QueueName,
     /// Its number, which the leases it holds carry.
     number: i64,
+    receives: Arc<Lane<Receives>>,
     is_closed: AtomicBool,
     closing: Event,
 }
@@ -46,7 +45,8 @@ impl fmt::Debug for PostgresSession {
 
 impl PostgresSession {
     pub(crate) fn new(postgres: Postgres, name: QueueName, number: i64) -> Self {
-        Self { postgres, name, number, is_closed: AtomicBool::new(false), closing: Event::new() }
+        let (is_closed, closing) = (AtomicBool::new(false), Event::new());
+        Self { postgres, name, number, receives: Arc::default(), is_closed, closing }
     }
 
     fn check_open(&self, operation: Operation) -> Result<()> {
@@ -67,71 +67,7 @@ impl PostgresSession {
         errors::on(&self.name, rows.map_err(|error| self.postgres.noted(error)))
     }
 
-    async fn call_frequent(
-        &self,
-        operation: Operation,
-        statement: &Frequent,
-        parameters: &[Parameter<'_>],
-    ) -> Result<Vec<Row>> {
-        let rows = self.postgres.inner.server.call_frequent(operation, statement, parameters).await;
-        errors::on(&self.name, rows.map_err(|error| self.postgres.noted(error)))
-    }
-
     // Receiving.
-
-    /// What is ready now.
-    async fn claim(&self, options: &ReceiveOptions) -> Result<(Arc<Queue>, Vec<Lease>)> {
-        const RECEIVE: Operation = Operation::Receive;
-        let mut queue = self.postgres.queue(&self.name, RECEIVE).await?;
-        let mut rows = self.claim_from(&queue, options).await?;
-        if rows.is_empty() {
-            queue = self.postgres.current_queue(&self.name, RECEIVE).await?;
-            rows = self.claim_from(&queue, options).await?;
-        }
-        let Some((about, tasks)) = rows.split_first() else {
-            return Err(errors::missing(&self.name, RECEIVE));
-        };
-        let woken: i32 = field(about, 1, RECEIVE)?;
-        let timers_are_done: i64 = field(about, 0, RECEIVE)?;
-        let time: SystemTime = field(about, 13, RECEIVE)?;
-        if timers_are_done == 1 {
-            queue.timers_done(time);
-        }
-        let placed = |row| Ok((rows::place(row)?, rows::lease(row, &queue)?));
-        let mut placed: Vec<(i32, Lease)> = tasks.iter().map(placed).collect::<Result<_>>()?;
-        placed.sort_unstable_by_key(|(place, _)| *place);
-        let leases: Vec<Lease> = placed.into_iter().map(|(_, lease)| lease).collect();
-        // Others may have come upon those that were held for a moment and are left.
-        let passed_over: i32 = field(about, 2, RECEIVE)?;
-        let left = usize::try_from(woken).unwrap_or(0).saturating_sub(leases.len());
-        let left = left.saturating_add(usize::try_from(passed_over).unwrap_or(0));
-        self.postgres.inner.events.tell(&queue, left);
-        Ok((queue, leases))
-    }
-
-    async fn claim_from(&self, queue: &Queue, options: &ReceiveOptions) -> Result<Vec<Row>> {
-        let ReceiveOptions { limit, wait: _, lease, per_key, attempt_id } = options;
-        let inner = &self.postgres.inner;
-        let reached = queue.reached(inner.watch.now());
-        let limit = i32::try_from(*limit).unwrap_or(i32::MAX);
-        let per_key = i32::try_from(*per_key).unwrap_or(i32::MAX);
-        let lease = lease.map(micros);
-        let attempt = attempt_id.as_ref().map(|id| id.as_str().as_bytes());
-        let parameters: [Parameter<'_>; 11] = [
-            (&queue.id, ID),
-            (&self.number, Type::INT8),
-            (&limit, Type::INT4),
-            (&per_key, Type::INT4),
-            (&lease, Type::INT8),
-            (&reached.priorities, Type::INT2_ARRAY),
-            (&reached.lows, Type::TEXT_ARRAY),
-            (&reached.open, Type::TEXT_ARRAY),
-            (&reached.timers, Type::TIMESTAMPTZ),
-            (&attempt, Type::BYTEA),
-            (&RECEIVE_BYTES, Type::INT8),
-        ];
-        self.call_frequent(Operation::Receive, &inner.server.statements.claim, &parameters).await
-    }
 
     /// Learns where the next claims begin, now and then.
     async fn ask_horizon(&self, queue: &Queue) -> Result<()> {
@@ -282,13 +218,15 @@ impl Session for PostgresSession {
         const RECEIVE: Operation = Operation::Receive;
         let inner = &self.postgres.inner;
         let deadline: Timestamp = inner.watch.now().plus(options.wait);
+        let (postgres, name) = (self.postgres.clone(), self.name.clone());
+        let receives = Receives { postgres, name, number: self.number };
         loop {
             // INVARIANT: listened to before looking, so that nothing becomes available unheard.
             let (closing, all_closing) = (self.closing.listen(), inner.closing.listen());
             self.check_open(RECEIVE)?;
             let known = self.postgres.queue(&self.name, RECEIVE).await?;
             let ready = known.ready.listen();
-            let (queue, leases) = self.claim(options).await?;
+            let (queue, leases) = receives.claim(&self.receives, options).await?;
             if !leases.is_empty() {
                 // WHY: the tasks are held already; not learning where to begin only costs time.
                 let _costs_time = self.ask_horizon(&queue).await;
@@ -312,15 +250,8 @@ impl Session for PostgresSession {
         const SETTLE: Operation = Operation::Settle;
         self.check_open(SETTLE)?;
         let (queue, tokens) = self.read(verdicts.iter().map(|(token, _)| token), SETTLE).await?;
-        let (sequences, fences) = numbers(queue.id, &tokens);
-        let arrays = Verdicts::new(verdicts.iter().map(|(_, verdict)| verdict));
-        let parameters = arrays.parameters(&queue.id, &sequences, &fences);
-        let settle = &self.postgres.inner.server.statements.settle;
-        let rows = self.call_frequent(SETTLE, settle, &parameters).await?;
-        let (outcomes, woken) = outcomes(&rows)?;
-        self.postgres.inner.events.tell(&queue, woken);
-        self.postgres.tell_dead_letters(&queue, &outcomes).await;
-        Ok(outcomes)
+        let verdicts = verdicts.iter().map(|(_, verdict)| verdict);
+        errors::on(&self.name, self.postgres.settle(&queue, tokens, verdicts).await)
     }
 
     async fn extend(&self, leases: &[(LeaseToken, Duration)]) -> Result<Vec<Settled>> {

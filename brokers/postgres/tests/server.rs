@@ -15,4 +15,5 @@ mod suite {
     pub(crate) mod settles;
     pub(crate) mod slots;
     pub(crate) mod stage;
+    pub(crate) mod together;
 }
