@@ -271,8 +271,7 @@ fn who_waits_is_woken_once_after_the_sync_of_a_lone_send() {
     assert_eq!(*wakes.seen.lock().unwrap(), [true]);
 }
 
-/// A receiver that waited is woken by the send and writes its lease while the send is synced: that is no crowd,
-/// and the next send syncs where it is.
+/// A receiver that waited is woken by the send and writes its lease: that is no crowd, and the next send syncs where it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_is_picked_up_at_once_makes_no_crowd() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), Arc::new(RealDisk) as Arc<dyn Disk>);
