@@ -23,9 +23,10 @@ const CLAIM: &str = "SELECT seq, deliveries, uncounted, priority, id, kind, key,
     enqueued_at, payload, fence, until, lease, place FROM same.claim_bare($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const HORIZON: &str = "SELECT priorities, lows, open FROM same.horizon($1, $2, $3, $4)";
 const COMPLETE: &str = "SELECT same.complete_bare($1, $2, $3)";
-/// For more than so many, and for those that another claim has come upon.
-const SMALL: usize = 64;
+/// For more tasks than `SMALL`, and for those that another claim has come upon.
 const SETTLE: &str = "SELECT outcomes FROM same.settle_bare($1, $2, $3, $4, $5, $6)";
+/// Most completions that the adapter makes together with others.
+const SMALL: usize = 64;
 /// What the adapter's connections are set to.
 const SETTINGS: &str = "-c search_path=same -c jit=off -c enable_seqscan=off -c enable_bitmapscan=off \
     -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan";

@@ -21,6 +21,14 @@
 -- WHY: texts are made functions, as for `claim`.
 DO $make$
 DECLARE
+    begin_call constant text := $text$    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM refuse_isolation();
+    END IF;
+    -- As `count_change` wants it.
+    IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
+        PERFORM keep_queues(ARRAY[p_queue]);
+    END IF;
+$text$;
     in_slot constant text := $text$
         IF is_one THEN
             DELETE FROM {table} AS t
@@ -77,14 +85,7 @@ DECLARE
     gone bigint;
     r record;
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        PERFORM refuse_isolation();
-    END IF;
-    -- As `count_change` wants it.
-    IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
-        PERFORM keep_queues(ARRAY[p_queue]);
-    END IF;
-    -- What was sent in this turn lies in its slot, but for a few.
+{begin}    -- What was sent in this turn lies in its slot, but for a few.
     SELECT k.ordered OR (k.dead_queue IS NOT NULL AND 0 <> ANY (p_verdicts)), 0 = ALL (p_verdicts), k.capacity IS NOT NULL,
            CASE WHEN w.first_seq <= ALL (p_seqs) THEN w.slot END,
            array_fill(4::smallint, ARRAY[cardinality(p_seqs)]), 0
@@ -192,14 +193,7 @@ DECLARE
     seqs bigint[];
     finished bigint[];
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        PERFORM refuse_isolation();
-    END IF;
-    -- As `count_change` wants it.
-    IF NOT pg_try_advisory_xact_lock_shared(lock_space() + 4, (p_queue % 134217728)::integer) THEN
-        PERFORM keep_queues(ARRAY[p_queue]);
-    END IF;
-    SELECT k.capacity IS NOT NULL, CASE WHEN w.first_seq <= ALL (p_seqs) THEN w.slot END INTO is_counted, slot
+{begin}    SELECT k.capacity IS NOT NULL, CASE WHEN w.first_seq <= ALL (p_seqs) THEN w.slot END INTO is_counted, slot
       FROM queues AS k, rotation AS w WHERE k.id = p_queue AND NOT k.ordered;
     IF FOUND THEN
 {finish}
@@ -216,8 +210,8 @@ BEGIN
     all_slots := replace(all_slots, '{any slot}', replace(replace(in_slot, '{table}', 'tasks'), '{which}',
         'USING (SELECT g.seq, g.fence FROM unnest(p_seqs, p_fences) AS g (seq, fence) ORDER BY g.seq) AS u
                  WHERE t.seq = u.seq AND t.fence = u.fence'));
-    settle := replace(settle, '{finish}', replace(all_slots, '{if free}', ''));
-    complete := replace(complete, '{finish}', replace(all_slots, '{if free}',
+    settle := replace(replace(settle, '{begin}', begin_call), '{finish}', replace(all_slots, '{if free}', ''));
+    complete := replace(replace(complete, '{begin}', begin_call), '{finish}', replace(all_slots, '{if free}',
         'AND (t.xmax = 0 OR t.xmax = t.xmin OR age(t.xmax) > age(pg_snapshot_xmin(pg_current_snapshot())::xid))'));
     EXECUTE format($text$
 CREATE FUNCTION settle(p_queue bigint, p_seqs bigint[], p_fences bigint[], p_verdicts smallint[],

@@ -119,7 +119,7 @@ pub(crate) fn corrupt(operation: Operation, why: impl Into<String>) -> Error {
     Error::new(ErrorKind::Corrupt, operation, why)
 }
 
-/// An error for another one whose call went with the one that met it.
+/// An error for another caller whose call went with that of the one who has it. Its cause cannot be had twice.
 pub(crate) fn told_again(error: &Error) -> Error {
     let again = Error::new(error.kind(), error.operation(), error.message());
     match error.subject() {

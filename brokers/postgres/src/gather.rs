@@ -135,18 +135,25 @@ async fn go_on<G: Gathered>(how: G, mut turn: Turn<G>) {
     }
 }
 
-/// Gives each caller his part of the answer, or the error that all have met.
-fn tell<G: Gathered>(shares: Result<Vec<G::Own>>, answers: Vec<Answer<G>>) {
-    let mut shares = shares.map(Vec::into_iter);
-    for answer in answers {
-        let own = match &mut shares {
-            Ok(shares) => {
-                shares.next().ok_or_else(|| corrupt(G::DOING, "fewer answers than calls"))
+/// Gives each caller his part of the answer, or the error that all have met, one of them with its cause.
+fn tell<G: Gathered>(shares: Result<Vec<G::Own>>, mut answers: Vec<Answer<G>>) {
+    // Whoever does not wait any more has given up.
+    match shares {
+        Ok(shares) => {
+            let mut shares = shares.into_iter();
+            for answer in answers {
+                let own = shares.next();
+                let own = own.ok_or_else(|| corrupt(G::DOING, "fewer answers than calls"));
+                let _ = answer.send(own);
             }
-            Err(error) => Err(told_again(error)),
-        };
-        // Whoever does not wait any more has given up.
-        let _ = answer.send(own);
+        }
+        Err(error) => {
+            let last = answers.pop();
+            for answer in answers {
+                let _ = answer.send(Err(told_again(&error)));
+            }
+            let _ = last.map(|last| last.send(Err(error)));
+        }
     }
 }
 

@@ -271,6 +271,29 @@ fn who_waits_is_woken_once_after_the_sync_of_a_lone_send() {
     assert_eq!(*wakes.seen.lock().unwrap(), [true]);
 }
 
+/// What a timer made available is durable already, and waits for no sync of a send that came by.
+#[test]
+fn who_waits_for_what_is_due_is_woken_before_the_sync_of_a_lone_send() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ManualClock::new());
+    let driver = open(&dir, &clock);
+    let [queue, other] = ["q", "other"].map(|name| QueueName::new(name).unwrap());
+    for queue in [&queue, &other] {
+        block_on(driver.declare(&QueueSpec::new(queue.clone()))).unwrap();
+    }
+    let second = Duration::from_secs(1);
+    block_on(driver.enqueue(&queue, &[task().delay(second)])).unwrap();
+    let session = block_on(driver.open(&queue, &SessionOptions::default())).unwrap();
+    let options = ReceiveOptions::up_to(1).waiting(60 * second);
+    let mut received = pin!(session.receive(&options));
+    let wakes =
+        Arc::new(DurableAtWake { shell: driver.engine.shell.clone(), seen: Mutex::default() });
+    let waker = Waker::from(wakes.clone());
+    assert!(received.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    clock.advance(second);
+    block_on(driver.enqueue(&other, &[task()])).unwrap();
+    assert_eq!(*wakes.seen.lock().unwrap(), [false]);
+}
+
 /// A receiver that waited is woken by the send and writes its lease: that is no crowd, and the next send syncs where it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_is_picked_up_at_once_makes_no_crowd() {

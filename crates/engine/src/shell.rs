@@ -157,7 +157,8 @@ impl Shell {
         self.command_telling(&mut Told::default(), doing, body_max, run)
     }
 
-    /// Runs one command as `command` does, and leaves it to `told` to wake whoever waits.
+    /// Runs one command as `command` does, and leaves it to `told` to wake whoever waits for what the command itself made
+    /// available.
     pub(crate) fn command_telling<T>(
         &self,
         told: &mut Told,
@@ -165,6 +166,8 @@ impl Shell {
         body_max: usize,
         run: impl FnOnce(&mut Core) -> Result<T>,
     ) -> Result<T> {
+        // Dropped last, without the lock.
+        let mut due = Told::default();
         let mut core = self.lock();
         if core.closed {
             return Err(Error::new(ErrorKind::Closed, doing, "the broker was closed"));
@@ -172,6 +175,7 @@ impl Shell {
         self.commit.poison.check(doing)?;
         let now = self.time.now();
         core.state.advance(now);
+        core.take_woken(&mut due);
         let timer_before = self.is_watched().then(|| core.state.next_event());
         let reserved = self.reserve(&mut core, body_max, now, doing);
         let answer = reserved.and_then(|()| run(&mut core));

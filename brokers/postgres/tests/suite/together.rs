@@ -67,6 +67,8 @@ async fn an_error_is_told_to_all_whose_calls_went_together() {
     let lease = &rx.receive(&ReceiveOptions::up_to(1)).await.unwrap()[0];
     let client = stage.client().await;
     client.batch_execute(&format!("DROP SCHEMA {} CASCADE", stage.schema)).await.unwrap();
+    let alone = broker.enqueue_one(&mail, task()).await.unwrap_err();
+    assert!(std::error::Error::source(&alone).is_some(), "who is alone is told of the cause");
     let sent = join_all((0..9).map(|_| broker.enqueue_one(&mail, task()))).await;
     let options = ReceiveOptions::up_to(1);
     let received = join_all((0..9).map(|_| rx.receive(&options))).await;
