@@ -141,8 +141,8 @@ fn told(answer: Value) -> Option<(Vec<Value>, i64, i64)> {
     Some((leases, queue, redis::from_redis_value(answer.nth(1)?).ok()?))
 }
 
-/// The id of its entry, its priority, the number of its fields, and names and values of three.
-const LEASE: usize = 9;
+/// The id of its entry, and the values of its three fields.
+const LEASE: usize = 4;
 
 /// Number and payload of a lease.
 fn leased(lease: &[Value]) -> Option<(String, Vec<u8>)> {

@@ -6,8 +6,9 @@
 -- Returns the leases; their length; where nothing was handed out how long until something may be due, in microseconds,
 -- else -1; the queue's id; the time; the fence of what was handed out now. A lease is its number, fence, priority,
 -- deliveries, attempts, record of a move or false, last error or false, when it was first sent, the number of its
--- fields, and names and values; the first one of a task of which nothing was known but what was sent is the id of its
--- entry, the priority, the number of its fields, and names and values, with that fence.
+-- fields, and names and values. One of a task of which nothing was known but what was sent has that fence, and is the
+-- id of its entry, then either the values of the fields id, type and data, if it has no others and no priority, or the
+-- priority, the number of its fields, and names and values.
 
 if not begin() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()

@@ -81,6 +81,13 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    /// Of a task without headers or key.
+    pub(crate) fn of(id: String, kind: String, data: Bytes, doing: Operation) -> Result<Self> {
+        let id = id.parse().map_err(|_| strange(doing))?;
+        Ok(Self { id, kind: Kind::from(kind), key: None, headers: Headers::new(), data })
+    }
+
+    /// From names and values.
     pub(crate) fn read(mut parts: Parts, doing: Operation) -> Result<Self> {
         let (mut id, mut kind, mut key, mut data) = (None, None, None, None);
         let mut headers = Headers::new();

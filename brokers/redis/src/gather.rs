@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use redis::{Arg, Cmd, Value};
 use tidegate_core::{Error, ErrorKind, Operation, Result};
@@ -15,9 +17,15 @@ use crate::partition::Partition;
 use crate::reply::strange;
 use crate::script;
 
-/// Calls under way at a time before others gather behind them. With fewer, a server that syncs before it answers
-/// does so twice where once would do for all.
+/// Things that are so many that a call of them need not wait for the one that is under way: with more of them each costs
+/// hardly less, and a server that syncs before it answers does so once for all calls that it has got.
+const MANY: usize = 64;
+/// Calls under way at a time, however many things wait.
 const UNDER_WAY_MAX: usize = 8;
+/// How long a call counts as under way. One that takes longer may wait for a connection that is lost.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How often those who are ready to run come before a call is made.
+const TURNS: usize = 4;
 
 /// A script that does any number of things for any number of callers.
 #[derive(Clone, Copy)]
@@ -67,8 +75,10 @@ struct State {
 
 struct Waiting {
     wanted: Wanted,
-    answer: oneshot::Sender<Result<Value>>,
+    answer: Answer,
 }
+
+type Answer = oneshot::Sender<Result<Value>>;
 
 impl Redis {
     /// Runs a script for a caller, together with others who come at the same time. Returns the caller's part of the
@@ -81,8 +91,8 @@ impl Redis {
     ) -> Result<Value> {
         let lane = self.shared.gather.lane((how.doing, how.alike, partition.meta()));
         let (answer, heard) = oneshot::channel();
-        if lane.come(Waiting { wanted, answer }) {
-            self.begin(how, partition.clone(), lane);
+        if let Some(turn) = lane.come(Waiting { wanted, answer }) {
+            self.begin(how, partition.clone(), turn);
         }
         match heard.await {
             Ok(answer) => answer,
@@ -93,35 +103,39 @@ impl Redis {
 
     /// Has those who wait taken along, by nobody's call: one may be left alone for long by whoever made it, and no other
     /// is to wait for that.
-    fn begin(&self, how: Gathered, partition: Partition, lane: Arc<Lane>) {
+    fn begin(&self, how: Gathered, partition: Partition, turn: Turn) {
         let redis = self.clone();
         tokio::spawn(async move {
             // WHY: those who are ready to run come first, and what they want goes together.
-            tokio::task::yield_now().await;
-            redis.go_on(how, &partition, &lane).await;
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+            redis.go_on(how, &partition, turn).await;
         });
     }
 
     /// Sends what has come together, until nobody waits.
-    async fn go_on(&self, how: Gathered, partition: &Partition, lane: &Arc<Lane>) {
+    async fn go_on(&self, how: Gathered, partition: &Partition, mut turn: Turn) {
         loop {
-            let now = lane.next();
-            if now.is_empty() {
+            let all = turn.next();
+            if all.is_empty() {
                 return;
             }
-            if lane.has_room() {
-                self.begin(how, partition.clone(), lane.clone());
+            if let Some(other) = turn.lane.turn() {
+                self.begin(how, partition.clone(), other);
             }
-            let counts: Vec<usize> = now.iter().map(|waiting| waiting.wanted.count).collect();
-            let shares = self.send(how, partition, &now, &counts).await;
-            let mut shares = shares.map(Vec::into_iter);
-            for Waiting { wanted: _, answer } in now {
-                let own = match &mut shares {
-                    Ok(shares) => shares.next().ok_or_else(|| strange(how.doing)),
-                    Err(error) => Err(told_again(error, how.doing)),
-                };
-                // Whoever does not wait any more has given up.
-                let _ = answer.send(own);
+            let (all, answers): (Vec<_>, Vec<_>) =
+                all.into_iter().map(|Waiting { wanted, answer }| (wanted, answer)).unzip();
+            let mut call = pin!(self.send(how, partition, &all));
+            match tokio::time::timeout(PATIENCE, &mut call).await {
+                Ok(shares) => tell(shares, answers, how.doing),
+                Err(_) => {
+                    turn.end();
+                    if let Some(other) = turn.lane.turn() {
+                        self.begin(how, partition.clone(), other);
+                    }
+                    return tell(call.await, answers, how.doing);
+                }
             }
         }
     }
@@ -130,18 +144,31 @@ impl Redis {
         &self,
         how: Gathered,
         partition: &Partition,
-        all: &[Waiting],
-        counts: &[usize],
+        all: &[Wanted],
     ) -> Result<Vec<Value>> {
+        let counts: Vec<usize> = all.iter().map(|wanted| wanted.count).collect();
         let answer = self.change((how.script)(), partition, how.doing, |call| {
             (how.first)(call, how.alike, counts.iter().sum());
-            for argument in all.iter().flat_map(|it| it.wanted.arguments.args_iter()) {
+            for argument in all.iter().flat_map(|wanted| wanted.arguments.args_iter()) {
                 if let Arg::Simple(bytes) = argument {
                     call.arg(bytes);
                 }
             }
         });
-        (how.share)(answer.await?, counts, how.doing)
+        (how.share)(answer.await?, &counts, how.doing)
+    }
+}
+
+/// Gives each caller his part of the answer, or the error that all have met.
+fn tell(shares: Result<Vec<Value>>, answers: Vec<Answer>, doing: Operation) {
+    let mut shares = shares.map(Vec::into_iter);
+    for answer in answers {
+        let own = match &mut shares {
+            Ok(shares) => shares.next().ok_or_else(|| strange(doing)),
+            Err(error) => Err(told_again(error, doing)),
+        };
+        // Whoever does not wait any more has given up.
+        let _ = answer.send(own);
     }
 }
 
@@ -180,27 +207,39 @@ impl Lane {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a caller wait. Returns whether somebody has to begin to send for those who do.
-    fn come(&self, waiting: Waiting) -> bool {
+    /// Lets a caller wait. Returns a turn if somebody has to send for those who do.
+    fn come(self: &Arc<Self>, waiting: Waiting) -> Option<Turn> {
         self.lock().waiting.push(waiting);
-        self.has_room()
+        self.turn()
     }
 
-    /// Whether somebody waits for whom there is room, and nobody is about to take them along. Then it is the asker's.
-    fn has_room(&self) -> bool {
+    /// A turn, if somebody waits for whom there is room, and nobody is about to take them along.
+    fn turn(self: &Arc<Self>) -> Option<Turn> {
         let mut state = self.lock();
-        let has_room =
-            !state.waiting.is_empty() && !state.is_gathering && state.under_way < UNDER_WAY_MAX;
-        if has_room {
+        let things = || state.waiting.iter().map(|waiting| waiting.wanted.count).sum::<usize>();
+        let has_room = match state.under_way {
+            0 => !state.waiting.is_empty(),
+            under_way => under_way < UNDER_WAY_MAX && things() >= MANY,
+        };
+        (has_room && !state.is_gathering).then(|| {
             state.under_way += 1;
             state.is_gathering = true;
-        }
-        has_room
+            Turn { lane: self.clone(), counts: true }
+        })
     }
+}
 
-    /// Those who go next, together, or none, and then there is room for another call.
-    fn next(&self) -> Vec<Waiting> {
-        let mut state = self.lock();
+/// The right to send for those who wait.
+struct Turn {
+    lane: Arc<Lane>,
+    /// Whether it is one of those that are under way.
+    counts: bool,
+}
+
+impl Turn {
+    /// Those who go next, together, or none, and then the turn is over.
+    fn next(&mut self) -> Vec<Waiting> {
+        let mut state = self.lane.lock();
         state.is_gathering = false;
         state.waiting.retain(|waiting| !waiting.answer.is_closed());
         let mut count = 0;
@@ -213,8 +252,27 @@ impl Lane {
         let many = many.max(1).min(state.waiting.len());
         if many == 0 {
             state.under_way -= 1;
+            self.counts = false;
         }
         state.waiting.drain(..many).collect()
+    }
+
+    /// The turn is over, though its call goes on.
+    fn end(&mut self) {
+        self.lane.lock().under_way -= 1;
+        self.counts = false;
+    }
+}
+
+impl Drop for Turn {
+    /// One that nobody has ended was cut short with its runtime. Nobody is to wait for it.
+    fn drop(&mut self) {
+        if self.counts {
+            let mut state = self.lane.lock();
+            state.under_way -= 1;
+            state.is_gathering = false;
+            state.waiting.clear();
+        }
     }
 }
 

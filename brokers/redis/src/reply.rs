@@ -19,10 +19,6 @@ impl Parts {
         }
     }
 
-    pub(crate) fn none(doing: Operation) -> Self {
-        Self { values: Vec::new().into_iter(), doing }
-    }
-
     /// All that were not taken yet.
     pub(crate) fn rest(self) -> Vec<Value> {
         self.values.collect()

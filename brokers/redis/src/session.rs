@@ -17,7 +17,7 @@ use tidegate_core::{
 };
 
 use crate::driver::Redis;
-use crate::envelope::{self, Fields};
+use crate::envelope;
 use crate::gather::{self, Gathered, Wanted};
 use crate::group::Membership;
 use crate::leases::{Leased, shared_out, with_leases_apart};
@@ -250,8 +250,9 @@ impl RedisSession {
         let until = now.plus(duration);
         let terms = Terms { queue, duration, until, fence: answer.number()? };
         for lease in leases.each() {
-            let told = Leased::read(lease?, terms.fence)?;
-            look.bytes += told.fields.bytes_in_all();
+            let lease = lease?;
+            look.bytes += lease.bytes_in_all();
+            let told = Leased::read(lease, terms.fence)?;
             look.leases.push(self.lease(told, partition, &terms)?);
         }
         if let Ok(due) = u64::try_from(due) {
@@ -293,7 +294,6 @@ impl RedisSession {
         const RECEIVE: Operation = Operation::Receive;
         let Leased { number, fence, priority, deliveries, attempt, .. } = told;
         let Leased { moved, last_error, fields, enqueued_us, .. } = told;
-        let fields = Fields::read(fields, RECEIVE)?;
         let known = envelope::Known {
             partition: partition.index,
             sequence: partition.sequence(number),
