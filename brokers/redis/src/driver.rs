@@ -12,6 +12,7 @@ use tidegate_core::{
     NewTask, Operation, Ordering, QueueName, QueueSpec, Result, Session, SessionOptions,
     SystemClock, TaskId,
 };
+use tokio::runtime::Handle;
 
 use crate::capabilities::capabilities;
 use crate::carriers::Carriers;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     capabilities: Capabilities,
     pub(crate) wake: Wake,
     pub(crate) gather: Gather,
+    pub(crate) runtime: Handle,
     pub(crate) carriers: Carriers,
     /// Queues as last seen. What is read of them does not change, or is the script's own to check.
     known: RwLock<HashMap<QueueName, Arc<QueueSpec>>>,
@@ -50,7 +52,7 @@ impl fmt::Debug for Redis {
     }
 }
 
-/// Connects to a server.
+/// Connects to a server. What calls of several callers have in common is done on the runtime that this was called on.
 ///
 /// # Errors
 /// `Unavailable` if it does not answer, `Denied` if it refuses the user, `Invalid` if the configuration makes no
@@ -63,6 +65,7 @@ pub async fn connect(config: Config) -> Result<Broker> {
         wake: Wake::new(config.clone()),
         config,
         gather: Gather::default(),
+        runtime: Handle::current(),
         carriers: Carriers::default(),
         known: RwLock::default(),
         turns: AtomicU64::new(fastrand::u64(..1 << 32)),
@@ -348,7 +351,7 @@ impl Driver for Redis {
         self.open_still(ENQUEUE)?;
         let known = self.known(queue, ENQUEUE).await?;
         let mut outcomes: Vec<Option<Result<Enqueued>>> = tasks.iter().map(|_| None).collect();
-        for (partition, positions) in self.routed(&known, tasks) {
+        for (partition, positions) in in_calls(self.routed(&known, tasks), tasks) {
             let partition = self.partition(queue, partition);
             let chosen = positions.iter().filter_map(|position| tasks.get(*position));
             let answered = self.append(queue, &partition, chosen).await;
@@ -433,6 +436,29 @@ impl Redis {
         let answers = answers.into_iter().zip(ids);
         answers.map(|(answer, (id, _))| outcome(answer, id, partition, queue, ENQUEUE)).collect()
     }
+}
+
+/// Payload that one call sends at most, unless a single task has more: far below the gigabyte that a server takes
+/// (`client-query-buffer-limit` of redis.conf).
+const CALL_BYTES_MAX: usize = 64 << 20;
+
+/// Positions of tasks by their partitions, in parts whose payloads fit one call.
+fn in_calls(routed: Vec<(u32, Vec<usize>)>, tasks: &[NewTask]) -> Vec<(u32, Vec<usize>)> {
+    let mut calls: Vec<(u32, Vec<usize>)> = Vec::with_capacity(routed.len());
+    for (partition, positions) in routed {
+        let (mut call, mut bytes) = (Vec::new(), 0);
+        for position in positions {
+            let own = tasks.get(position).map_or(0, |task| task.payload.len());
+            bytes += own;
+            if bytes > CALL_BYTES_MAX && !call.is_empty() {
+                calls.push((partition, std::mem::take(&mut call)));
+                bytes = own;
+            }
+            call.push(position);
+        }
+        calls.push((partition, call));
+    }
+    calls
 }
 
 /// An answer of `lua/enqueue.lua` for each of those who sent so many tasks.

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use redis::{Arg, Cmd, Value};
 use tidegate_core::{Error, ErrorKind, Operation, Result};
@@ -22,8 +20,9 @@ use crate::script;
 const MANY: usize = 64;
 /// Calls under way at a time, however many things wait.
 const UNDER_WAY_MAX: usize = 8;
-/// How long a call counts as under way. One that takes longer may wait for a connection that is lost.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Bytes of arguments that calls of several callers have at most. Larger ones gain nothing by going together, and a server
+/// takes no more than a gigabyte of one (`client-query-buffer-limit` of redis.conf).
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
 /// How often those who are ready to run come before a call is made.
 const TURNS: usize = 4;
 
@@ -75,6 +74,7 @@ struct State {
 
 struct Waiting {
     wanted: Wanted,
+    bytes: usize,
     answer: Answer,
 }
 
@@ -91,7 +91,8 @@ impl Redis {
     ) -> Result<Value> {
         let lane = self.shared.gather.lane((how.doing, how.alike, partition.meta()));
         let (answer, heard) = oneshot::channel();
-        if let Some(turn) = lane.come(Waiting { wanted, answer }) {
+        let bytes = arguments(&wanted).map(<[u8]>::len).sum();
+        if let Some(turn) = lane.come(Waiting { wanted, bytes, answer }) {
             self.begin(how, partition.clone(), turn);
         }
         match heard.await {
@@ -105,7 +106,8 @@ impl Redis {
     /// is to wait for that.
     fn begin(&self, how: Gathered, partition: Partition, turn: Turn) {
         let redis = self.clone();
-        tokio::spawn(async move {
+        // WHY: not the caller's own runtime, which may end before others have their answers.
+        self.shared.runtime.spawn(async move {
             // WHY: those who are ready to run come first, and what they want goes together.
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
@@ -125,18 +127,8 @@ impl Redis {
                 self.begin(how, partition.clone(), other);
             }
             let (all, answers): (Vec<_>, Vec<_>) =
-                all.into_iter().map(|Waiting { wanted, answer }| (wanted, answer)).unzip();
-            let mut call = pin!(self.send(how, partition, &all));
-            match tokio::time::timeout(PATIENCE, &mut call).await {
-                Ok(shares) => tell(shares, answers, how.doing),
-                Err(_) => {
-                    turn.end();
-                    if let Some(other) = turn.lane.turn() {
-                        self.begin(how, partition.clone(), other);
-                    }
-                    return tell(call.await, answers, how.doing);
-                }
-            }
+                all.into_iter().map(|waiting| (waiting.wanted, waiting.answer)).unzip();
+            tell(self.send(how, partition, &all).await, answers, how.doing);
         }
     }
 
@@ -149,14 +141,19 @@ impl Redis {
         let counts: Vec<usize> = all.iter().map(|wanted| wanted.count).collect();
         let answer = self.change((how.script)(), partition, how.doing, |call| {
             (how.first)(call, how.alike, counts.iter().sum());
-            for argument in all.iter().flat_map(|wanted| wanted.arguments.args_iter()) {
-                if let Arg::Simple(bytes) = argument {
-                    call.arg(bytes);
-                }
+            for argument in all.iter().flat_map(arguments) {
+                call.arg(argument);
             }
         });
         (how.share)(answer.await?, &counts, how.doing)
     }
+}
+
+fn arguments(wanted: &Wanted) -> impl Iterator<Item = &[u8]> {
+    wanted.arguments.args_iter().filter_map(|argument| match argument {
+        Arg::Simple(bytes) => Some(bytes),
+        _ => None,
+    })
 }
 
 /// Gives each caller his part of the answer, or the error that all have met.
@@ -224,7 +221,7 @@ impl Lane {
         (has_room && !state.is_gathering).then(|| {
             state.under_way += 1;
             state.is_gathering = true;
-            Turn { lane: self.clone(), counts: true }
+            Turn { lane: self.clone(), is_over: false }
         })
     }
 }
@@ -232,8 +229,7 @@ impl Lane {
 /// The right to send for those who wait.
 struct Turn {
     lane: Arc<Lane>,
-    /// Whether it is one of those that are under way.
-    counts: bool,
+    is_over: bool,
 }
 
 impl Turn {
@@ -242,32 +238,27 @@ impl Turn {
         let mut state = self.lane.lock();
         state.is_gathering = false;
         state.waiting.retain(|waiting| !waiting.answer.is_closed());
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         let mut fits = |waiting: &Waiting| {
             count += waiting.wanted.count;
-            count <= BATCH_MAX
+            bytes += waiting.bytes;
+            count <= BATCH_MAX && bytes <= TOGETHER_BYTES_MAX
         };
         let many = state.waiting.iter().take_while(|waiting| fits(waiting)).count();
-        // WHY: one that is too large by itself is for the server to refuse, not to wait for ever.
+        // WHY: one that is too large for company is not to wait for ever.
         let many = many.max(1).min(state.waiting.len());
         if many == 0 {
             state.under_way -= 1;
-            self.counts = false;
+            self.is_over = true;
         }
         state.waiting.drain(..many).collect()
-    }
-
-    /// The turn is over, though its call goes on.
-    fn end(&mut self) {
-        self.lane.lock().under_way -= 1;
-        self.counts = false;
     }
 }
 
 impl Drop for Turn {
     /// One that nobody has ended was cut short with its runtime. Nobody is to wait for it.
     fn drop(&mut self) {
-        if self.counts {
+        if !self.is_over {
             let mut state = self.lane.lock();
             state.under_way -= 1;
             state.is_gathering = false;

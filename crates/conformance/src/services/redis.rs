@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{Failure, Service, find_program, free_port};
@@ -70,6 +71,27 @@ impl PrivateRedis {
     /// Kills it. [`Self::restart`] starts it again.
     pub fn kill(&mut self) {
         self.service = None;
+    }
+
+    /// Stops it in its tracks: its connections stay and it says nothing. [`Self::unfreeze`] lets it go on.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn freeze(&self) -> Result<(), Failure> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn unfreeze(&self) -> Result<(), Failure> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        let process = self.process().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Ok(kill_process(process.ok_or("the server does not run")?, signal)?)
     }
 
     async fn run(&mut self) -> Result<(), Failure> {

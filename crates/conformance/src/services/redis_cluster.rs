@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::redis::PrivateRedis;
@@ -156,7 +155,10 @@ impl PrivateCluster {
     /// # Errors
     /// If it does not run.
     pub fn freeze(&mut self, place: usize) -> Result<(), Failure> {
-        self.signal(place, Signal::STOP, true)
+        let member = self.servers.get_mut(place).ok_or("there is no such server")?;
+        member.server.freeze()?;
+        member.is_frozen = true;
+        Ok(())
     }
 
     /// Lets a server go on, where others are missing still.
@@ -164,7 +166,10 @@ impl PrivateCluster {
     /// # Errors
     /// If it does not run.
     pub fn unfreeze(&mut self, place: usize) -> Result<(), Failure> {
-        self.signal(place, Signal::CONT, false)
+        let member = self.servers.get_mut(place).ok_or("there is no such server")?;
+        member.server.unfreeze()?;
+        member.is_frozen = false;
+        Ok(())
     }
 
     /// Lets a server go on, and returns once all servers know each other and replicas are as far as their masters.
@@ -174,14 +179,6 @@ impl PrivateCluster {
     pub async fn thaw(&mut self, place: usize) -> Result<(), Failure> {
         self.unfreeze(place)?;
         self.is_whole().await
-    }
-
-    fn signal(&mut self, place: usize, signal: Signal, is_frozen: bool) -> Result<(), Failure> {
-        let member = self.servers.get_mut(place).ok_or("there is no such server")?;
-        let process = member.server.process().and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(process.ok_or("the server does not run")?, signal)?;
-        member.is_frozen = is_frozen;
-        Ok(())
     }
 
     /// Starts a server that was killed, and returns once it is its successor's replica, and as far as that.
