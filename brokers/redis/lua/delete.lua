@@ -7,7 +7,7 @@ for _, level in ipairs(priorities()) do
   redis.call('UNLINK', base .. 's' .. level, base .. 'a' .. level)
 end
 for part = meta.over, math.max(meta.over - OVER_PARTS, 0), -1 do redis.call('UNLINK', base .. 'o:' .. text(part)) end
-for _, letter in ipairs({ 'm', 'h', 't', 'l', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'b', 'be', 'j', 'v', 'gm', 'go' }) do
+for _, letter in ipairs({ 'm', 'h', 't', 'l', 'c', 'ci', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'b', 'be', 'j', 'v', 'gm', 'go' }) do
   redis.call('UNLINK', base .. letter)
 end
 redis.call('PUBLISH', base .. 'n', 1000000)

@@ -11,6 +11,12 @@ for i = 1, #ARGV, 4 do
   if not why and record.s ~= 'l' then why = 'E' end
   if not why then
     local till = now + tonumber(ARGV[i + 3])
+    if record.call then
+      -- Its lease does not end with those of its call any more.
+      leave_call(record.call, 1)
+      record.call = nil
+      keep(number, record)
+    end
     redis.call('ZADD', base .. 'l', till, text(number))
     due_by(till)
   end

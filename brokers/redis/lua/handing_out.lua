@@ -9,6 +9,9 @@ local leases = {}
 local fence, till
 -- Records and ends of leases, written together.
 local kept, timed = {}, {}
+-- New tasks that are so many that their leases are those of a call, from their first number to the last.
+local CALL_MIN = 4
+local called, called_first, called_last = 0, nil, nil
 -- What a receive that has a name remembers.
 local name, numbers, fences = ARGV[5], {}, {}
 
@@ -49,14 +52,16 @@ end
 -- Hands out entries of which nothing is written down yet, as they are.
 local function hand_out_new(entries, level)
   fence = fence or next_of('fence')
-  local packed = packed_plain(level, 'l', 1, 0, fence)
+  -- WHY: what is remembered of a receive with a name tells when each of its leases ends.
+  local is_call = level == 0 and #entries >= CALL_MIN and name == ''
+  local packed = packed_plain(level, is_call and 'c' or 'l', 1, 0, fence)
   local place, last = #kept, #leases
   for i = 1, #entries do
     local entry = entries[i]
     local id, fields = entry[1], entry[2]
     local number = name_of(id)
     kept[place + 1], kept[place + 2] = number, packed
-    timed[place + 1], timed[place + 2] = till, number
+    if not is_call then timed[#timed + 1], timed[#timed + 2] = till, number end
     place = place + 2
     leases[last + 1] = id
     -- WHY: each part of an answer costs.
@@ -72,6 +77,10 @@ local function hand_out_new(entries, level)
     if name ~= '' then numbers[#numbers + 1], fences[#fences + 1] = tonumber(number), fence end
   end
   want = want - #entries
+  if is_call then
+    called_first = called_first or number_of(entries[1][1])
+    called, called_last = called + #entries, number_of(entries[#entries][1])
+  end
 end
 
 local function read(stream, level, count)
@@ -115,7 +124,8 @@ local function handed_out()
   local due = -1
   if #leases > 0 then
     if #kept > 0 then redis.call('HSET', base .. 't', unpack(kept)) end
-    redis.call('ZADD', base .. 'l', unpack(timed))
+    if #timed > 0 then redis.call('ZADD', base .. 'l', unpack(timed)) end
+    if called > 0 then begin_call(fence, called_first, called_last, called, till) end
     due_by(now + lease_us)
   elseif meta.due < NEVER then
     due = math.max(meta.due - now, 0)

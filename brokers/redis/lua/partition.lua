@@ -16,6 +16,8 @@
 --   t     hash    number -> record, of each task that is more than new
 --   l d x zset    numbers of leased, scheduled and dead tasks, by the end of the lease, the due time, the death
 --                 (t and l have one entry more, see spread.lua)
+--   c     zset    fences of calls that handed out many new tasks, by the end of their leases: these are not in l
+--   ci    hash    fence -> such a call: its first and last number, and how many of its leases are left
 --   r     zset    numbers by the time they entered, if the queue has a retention
 --   w     zset    ordering key and number of each task of an ordered queue, in lexical order
 --   k     hash    ordering key -> how many of its tasks are leased
@@ -43,7 +45,7 @@ local GROUP = 'tidegate'
 -- limits::SETTLED_MEMORY in parts of a minute, each of a fifth of limits::SETTLED_MEMORY_MAX.
 local OVER_PART_S, OVER_PARTS, OVER_PART_MAX = 60, 6, 20000
 -- What one call tidies up at most, so that none of them blocks the server for long.
-local TIDY_MAX = 2000
+local TIDY_MAX, TIDY_CALLS_MAX, TIDY_BYTES_MAX = 2000, 20, 16777216
 -- How long the names of moves are kept: far longer than a move takes.
 local MOVES_US = 86400000000
 
@@ -58,12 +60,12 @@ local NEVER = 9007199254740992
 
 -- WHY: reading and writing many fields costs more than most of what is done with them.
 local SETTINGS = '<ddddddd'
--- number (last one given), fence (last one given), live (ready + scheduled + leased), due (nothing in l, d, x, r and ue
+-- number (last one given), fence (last one given), live (ready + scheduled + leased), due (nothing in l, c, d, x, r and ue
 -- is due before it), moves (tasks in j), place (the last number of s0 that was handed out), over, over_since and
 -- over_count (the part that o is at, since when, and with how many), largest (bytes that no task in the streams of the
 -- priorities exceeds), levels (1 if there are any above 0), noted (1 if a task that was
--- never handed out may have a record all the same).
-local STATE = '<dddddddddddd'
+-- never handed out may have a record all the same), called (leases left of the calls in ci).
+local STATE = '<ddddddddddddd'
 
 -- Meta: nil if there is no such queue.
 local meta
@@ -73,13 +75,13 @@ local function open()
   if not fields[1] then return false end
   local capacity, lease_us, attempts, ordered, retention_us, dead_retention_us, paused =
     struct.unpack(SETTINGS, fields[2])
-  local number, fence, live, due, moves, place, over, over_since, over_count, largest, levels, noted =
+  local number, fence, live, due, moves, place, over, over_since, over_count, largest, levels, noted, called =
     struct.unpack(STATE, fields[3])
   meta = {
     id = fields[1], capacity = capacity, lease_us = lease_us, attempts = attempts, ordered = ordered == 1,
     retention_us = retention_us, dead_retention_us = dead_retention_us, paused = paused == 1,
     number = number, fence = fence, live = live, due = due, moves = moves, place = place, over = over,
-    over_since = over_since, over_count = over_count, largest = largest, levels = levels, noted = noted,
+    over_since = over_since, over_count = over_count, largest = largest, levels = levels, noted = noted, called = called,
   }
   return true
 end
@@ -94,7 +96,7 @@ local function save()
   if not is_changed then return end
   is_changed = false
   redis.call('HSET', KEYS[1], 'state', struct.pack(STATE, meta.number, meta.fence, meta.live, meta.due, meta.moves,
-    meta.place, meta.over, meta.over_since, meta.over_count, meta.largest, meta.levels, meta.noted))
+    meta.place, meta.over, meta.over_since, meta.over_count, meta.largest, meta.levels, meta.noted, meta.called))
 end
 
 local function next_of(counter)
@@ -104,7 +106,7 @@ end
 
 local function live(by) set('live', meta.live + by) end
 
--- INVARIANT: called with every time that is put into l, d, x, r or ue, the retention added, so that nothing is due
+-- INVARIANT: called with every time that is put into l, c, d, x, r or ue, the retention added, so that nothing is due
 -- before `due`, and a look at them is spared until then.
 local function due_by(at)
   if at < meta.due then set('due', at) end
@@ -112,7 +114,7 @@ end
 
 -- Records: {stream, priority, deliveries, uncounted, fence, settled, entered, state, key, dedup, err, dead, moved}
 -- as a map with short names, so that what is absent costs nothing. `st` is the letter of the stream, `s` the state:
--- 'r'eady, 's'cheduled, 'l'eased or 'x' for dead. One that has only what every record has is packed in fewer bytes,
+-- 'r'eady, 's'cheduled, 'l'eased, by one of the 'c'alls in ci, or 'x' for dead. One that has only what every record has is packed in fewer bytes,
 -- which are the same for all that were handed out together: it entered at its number.
 local PLAIN = '>BBc1I4I4d'
 local function packed_plain(priority, state, deliveries, uncounted, fence)
@@ -128,11 +130,35 @@ local function is_plain(packed) return string.byte(packed) == 0 end
 local function unpacked(packed, number)
   if not is_plain(packed) then return cmsgpack.unpack(packed) end
   local _, priority, state, deliveries, uncounted, fence = struct.unpack(PLAIN, packed)
-  return { st = 's' .. priority, p = priority, n = deliveries, c = uncounted, f = fence, e = number, s = state }
+  local call = state == 'c' and fence or nil
+  if call then state = 'l' end
+  return {
+    st = 's' .. priority, p = priority, n = deliveries, c = uncounted, f = fence, e = number, s = state, call = call,
+  }
 end
 local function attempts_of(record) return math.max(record.n - record.c, 0) end
 local function fresh(number, stream, priority)
   return { st = stream, p = priority, n = 0, c = 0, f = 0, e = number, s = 'r' }
+end
+
+-- Many leases of one call begin and mostly end together, so they share an end and are counted.
+local CALL = '<ddd'
+local function begin_call(fence, first, last, count, till)
+  redis.call('HSET', base .. 'ci', text(fence), struct.pack(CALL, first, last, count))
+  redis.call('ZADD', base .. 'c', till, text(fence))
+  set('called', meta.called + count)
+end
+-- Leases of a call are over, or are in l from now on.
+local function leave_call(fence, count)
+  local name = text(fence)
+  local first, last, left = struct.unpack(CALL, redis.call('HGET', base .. 'ci', name))
+  if left > count then
+    redis.call('HSET', base .. 'ci', name, struct.pack(CALL, first, last, left - count))
+  else
+    redis.call('HDEL', base .. 'ci', name)
+    redis.call('ZREM', base .. 'c', name)
+  end
+  set('called', meta.called - count)
 end
 
 -- What is remembered of a delivery that ended: 'S'ettled, or 'D'ied of the end of its lease.

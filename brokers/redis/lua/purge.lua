@@ -16,10 +16,11 @@ for _, level in ipairs(levels) do
   redis.call('UNLINK', base .. 's' .. level, base .. 'a' .. level)
   redis.call('XGROUP', 'CREATE', base .. 's' .. level, GROUP, '0', 'MKSTREAM')
 end
-for _, letter in ipairs({ 'h', 't', 'l', 'd', 'r', 'w', 'k', 'q', 'u', 'ue', 'b', 'be' }) do
+for _, letter in ipairs({ 'h', 't', 'l', 'c', 'ci', 'd', 'r', 'w', 'k', 'q', 'u', 'ue', 'b', 'be' }) do
   redis.call('UNLINK', base .. letter)
 end
 spread()
+set('called', 0)
 for _, one in ipairs(dead) do
   one.record.st = 'h'
   redis.call('XADD', base .. 'h', text(one.number), unpack(one.fields))

@@ -5,7 +5,7 @@
 if not open() then return redis.error_reply('NOQUEUE there is no such queue') end
 advance()
 -- One entry of `l` is no lease (spread.lua).
-local leased, scheduled = redis.call('ZCARD', base .. 'l') - 1, redis.call('ZCARD', base .. 'd')
+local leased, scheduled = redis.call('ZCARD', base .. 'l') - 1 + meta.called, redis.call('ZCARD', base .. 'd')
 local oldest = -1
 for _, level in ipairs(priorities()) do
   local turn = redis.call('ZRANGE', base .. 'a' .. level, 0, 0, 'WITHSCORES')

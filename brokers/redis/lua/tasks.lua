@@ -76,7 +76,10 @@ end
 -- Takes a task from where its state keeps it, its key's place included if it leaves for good.
 local function unplace(number, record, since, for_good)
   local name = text(number)
-  if record.s == 'l' then
+  if record.call then
+    leave_call(record.call, 1)
+    record.call = nil
+  elseif record.s == 'l' then
     redis.call('ZREM', base .. 'l', name)
     if record.k and redis.call('HINCRBY', base .. 'k', record.k, -1) <= 0 then
       redis.call('HDEL', base .. 'k', record.k)
@@ -188,15 +191,29 @@ end
 -- Does what is due: leases that ended, tasks whose time has come, retention, dedup windows.
 local function advance()
   if now < meta.due then return end
-  local ended = redis.call('ZRANGEBYSCORE', base .. 'l', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_MAX)
-  for i = 1, #ended, 2 do
-    local number, at = tonumber(ended[i]), tonumber(ended[i + 1])
-    local record = record_of(number)
+  local function end_lease(number, record, at)
     if attempts_of(record) >= meta.attempts then
       remember({ ending('D', text(number), text(record.f)) })
       die(number, record, 'lease ended')
     else
       come_back(number, record, 0, at)
+    end
+  end
+  local ended = redis.call('ZRANGEBYSCORE', base .. 'l', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_MAX)
+  for i = 1, #ended, 2 do
+    local number, at = tonumber(ended[i]), tonumber(ended[i + 1])
+    end_lease(number, record_of(number), at)
+  end
+  local calls, bytes = redis.call('ZRANGEBYSCORE', base .. 'c', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_CALLS_MAX), 0
+  for i = 1, #calls, 2 do
+    if bytes > TIDY_BYTES_MAX then break end
+    local fence, at = tonumber(calls[i]), tonumber(calls[i + 1])
+    local first, last = struct.unpack(CALL, redis.call('HGET', base .. 'ci', calls[i]))
+    for _, entry in ipairs(redis.call('XRANGE', base .. 's0', text(first), text(last))) do
+      local number = number_of(entry[1])
+      local record = record_of(number)
+      bytes = bytes + bytes_of(entry[2], 1, #entry[2])
+      if record and record.call == fence then end_lease(number, record, at) end
     end
   end
   local due = redis.call('ZRANGEBYSCORE', base .. 'd', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_MAX)
@@ -246,6 +263,7 @@ local function advance()
     if first_one[2] then due = math.min(due, tonumber(first_one[2]) + after) end
   end
   first('l', 0)
+  first('c', 0)
   first('d', 0)
   first('ue', 0)
   first('x', meta.dead_retention_us)

@@ -8,9 +8,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, cmd};
 use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{
-    AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, Lease, Lost, ManualClock, NewTask,
-    Ordering, Partitions, QueueName, QueueSpec, ReceiveOptions, SessionOptions, Settled, State,
-    Task, Unique, Verdict,
+    AttemptId, Broker, Capacity, DeadLetterPolicy, ErrorKind, Lease, ListOptions, Lost,
+    ManualClock, NewTask, Ordering, Partitions, QueueName, QueueSpec, ReceiveOptions,
+    SessionOptions, Settled, State, Task, Unique, Verdict,
 };
 use tidegate_redis::Config;
 
@@ -510,6 +510,49 @@ async fn what_one_receive_hands_out_is_read_whatever_is_known_of_each() {
         (*id, kind.clone(), payload.clone(), headers.clone(), *priority, ordering_key.clone())
     });
     assert_eq!(had.collect::<Vec<_>>(), sent);
+}
+
+#[tokio::test]
+async fn leases_of_one_receive_end_together_but_for_those_that_left_it() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = warm(&broker).await;
+    let mut connection = client(&server).await;
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let _ = broker.enqueue(&mail, &plain(8, 1)).await.unwrap();
+    let short = Duration::from_millis(300);
+    let options = ReceiveOptions { lease: Some(short), ..ReceiveOptions::up_to(8) };
+    let leases = receiver.receive(&options).await.unwrap();
+    let list = || async { broker.inspect().unwrap().list(&mail, &ListOptions::default()).await };
+    let ends: Vec<_> = list().await.unwrap().into_iter().map(|it| it.until).collect();
+    assert!(ends.iter().all(|end| *end == Some(leases[0].until)), "{ends:?}");
+    let stats = || async { broker.inspect().unwrap().stats(&mail).await.unwrap() };
+    assert_eq!(stats().await.leased, 8);
+    // One is done, one goes on, one comes back, one is dead; then one of those that are left is done as well.
+    let _ = receiver.complete(&leases[0]).await.unwrap();
+    let _ = receiver.extend(&[(leases[1].token.clone(), Duration::from_secs(60))]).await.unwrap();
+    let retry = Verdict::Retry { after: Duration::from_secs(60), error: None };
+    let _ = receiver.settle_one(&leases[2].token, retry).await.unwrap();
+    let dead = Verdict::DeadLetter { reason: "no".into() };
+    let _ = receiver.settle_one(&leases[3].token, dead).await.unwrap();
+    let now = stats().await;
+    assert_eq!((now.leased, now.scheduled, now.dead, now.ready), (5, 1, 1, 0));
+    let _ = receiver.complete(&leases[4]).await.unwrap();
+    until("the others come back", async || stats().await.ready == 3).await;
+    assert_eq!(stats().await.leased, 1, "the one that was extended");
+    for key in ["c", "ci"] {
+        let key = format!("tidegate:{{mail/0}}:{key}");
+        let left: u64 = cmd("EXISTS").arg(&key).query_async(&mut connection).await.unwrap();
+        assert_eq!(left, 0, "{key}");
+    }
+    let again = receiver.receive(&ReceiveOptions::up_to(8)).await.unwrap();
+    let ids = |leases: &[Lease]| leases.iter().map(|it| it.task.id).collect::<Vec<_>>();
+    assert_eq!(ids(&again), ids(&leases[5..]));
+    assert!(again.iter().all(|it| it.task.deliveries == 2));
+    let late = receiver.complete(&leases[5]).await.unwrap();
+    assert_eq!(late, Settled::Lost(Lost::Superseded));
+    let extended = receiver.complete(&leases[1]).await.unwrap();
+    assert_eq!(extended, Settled::Done { state: State::Done });
 }
 
 #[tokio::test]
