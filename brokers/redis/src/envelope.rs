@@ -82,7 +82,7 @@ pub(crate) struct Fields {
 
 impl Fields {
     /// Of a task without headers or key.
-    pub(crate) fn of(id: String, kind: String, data: Bytes, doing: Operation) -> Result<Self> {
+    pub(crate) fn of(id: &str, kind: String, data: Bytes, doing: Operation) -> Result<Self> {
         let id = id.parse().map_err(|_| strange(doing))?;
         Ok(Self { id, kind: Kind::from(kind), key: None, headers: Headers::new(), data })
     }

@@ -43,7 +43,7 @@ impl Leased {
         let number = number.ok_or_else(|| strange(RECEIVE))?;
         let is_short = lease.len() == SHORT - 1;
         let (priority, fields) = if is_short {
-            (0, Fields::of(lease.text()?, lease.text()?, lease.bytes()?, RECEIVE)?)
+            (0, Fields::of(&lease.text()?, lease.text()?, lease.bytes()?, RECEIVE)?)
         } else {
             (lease.count()?, fields(lease)?)
         };
