@@ -5,7 +5,8 @@
 
 local there = redis.call('HMGET', KEYS[1], 'spec', 'id')
 if there[1] then return { there[1], there[2], 0 } end
-redis.call('HSET', KEYS[1], 'paused', '0', 'state', struct.pack(STATE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), unpack(ARGV))
+local state = struct.pack(STATE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+redis.call('HSET', KEYS[1], 'paused', '0', 'state', state, unpack(ARGV))
 pack_settings()
 spread()
 redis.call('XGROUP', 'CREATE', base .. 's0', GROUP, '0', 'MKSTREAM')

@@ -7,7 +7,10 @@ for _, level in ipairs(priorities()) do
   redis.call('UNLINK', base .. 's' .. level, base .. 'a' .. level)
 end
 for part = meta.over, math.max(meta.over - OVER_PARTS, 0), -1 do redis.call('UNLINK', base .. 'o:' .. text(part)) end
-for _, letter in ipairs({ 'm', 'h', 't', 'l', 'c', 'ci', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'b', 'be', 'j', 'v', 'gm', 'go' }) do
+local letters = {
+  'm', 'h', 't', 'l', 'c', 'ci', 'd', 'x', 'r', 'w', 'k', 'q', 'u', 'ue', 'lv', 'b', 'be', 'j', 'v', 'gm', 'go',
+}
+for _, letter in ipairs(letters) do
   redis.call('UNLINK', base .. letter)
 end
 redis.call('PUBLISH', base .. 'n', 1000000)

@@ -60,8 +60,8 @@ local NEVER = 9007199254740992
 
 -- WHY: reading and writing many fields costs more than most of what is done with them.
 local SETTINGS = '<ddddddd'
--- number (last one given), fence (last one given), live (ready + scheduled + leased), due (nothing in l, c, d, x, r and ue
--- is due before it), moves (tasks in j), place (the last number of s0 that was handed out), over, over_since and
+-- number (last one given), fence (last one given), live (ready + scheduled + leased), due (nothing in l, c, d, x, r
+-- and ue is due before it), moves (tasks in j), place (the last number of s0 that was handed out), over, over_since and
 -- over_count (the part that o is at, since when, and with how many), largest (bytes that no task in the streams of the
 -- priorities exceeds), levels (1 if there are any above 0), noted (1 if a task that was
 -- never handed out may have a record all the same), called (leases left of the calls in ci).
@@ -81,7 +81,8 @@ local function open()
     id = fields[1], capacity = capacity, lease_us = lease_us, attempts = attempts, ordered = ordered == 1,
     retention_us = retention_us, dead_retention_us = dead_retention_us, paused = paused == 1,
     number = number, fence = fence, live = live, due = due, moves = moves, place = place, over = over,
-    over_since = over_since, over_count = over_count, largest = largest, levels = levels, noted = noted, called = called,
+    over_since = over_since, over_count = over_count, largest = largest, levels = levels, noted = noted,
+    called = called,
   }
   return true
 end
@@ -114,8 +115,9 @@ end
 
 -- Records: {stream, priority, deliveries, uncounted, fence, settled, entered, state, key, dedup, err, dead, moved}
 -- as a map with short names, so that what is absent costs nothing. `st` is the letter of the stream, `s` the state:
--- 'r'eady, 's'cheduled, 'l'eased, by one of the 'c'alls in ci, or 'x' for dead. One that has only what every record has is packed in fewer bytes,
--- which are the same for all that were handed out together: it entered at its number.
+-- 'r'eady, 's'cheduled, 'l'eased or 'x' for dead. One that has only what every record has is packed in fewer bytes,
+-- which are the same for all that were handed out together: it entered at its number. Packed, 'c' is leased by one of
+-- the calls in `ci`; unpacked that is 'l', and `call` is the call's fence, until the lease is not the call's any more.
 local PLAIN = '>BBc1I4I4d'
 local function packed_plain(priority, state, deliveries, uncounted, fence)
   return struct.pack(PLAIN, 0, priority, state, deliveries, uncounted, fence)

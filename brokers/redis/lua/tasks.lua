@@ -204,7 +204,8 @@ local function advance()
     local number, at = tonumber(ended[i]), tonumber(ended[i + 1])
     end_lease(number, record_of(number), at)
   end
-  local calls, bytes = redis.call('ZRANGEBYSCORE', base .. 'c', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_CALLS_MAX), 0
+  local bytes = 0
+  local calls = redis.call('ZRANGEBYSCORE', base .. 'c', '-inf', now, 'WITHSCORES', 'LIMIT', 0, TIDY_CALLS_MAX)
   for i = 1, #calls, 2 do
     if bytes > TIDY_BYTES_MAX then break end
     local fence, at = tonumber(calls[i]), tonumber(calls[i + 1])

@@ -53,7 +53,7 @@ async fn leases_of_one_receive_end_together_but_for_those_that_left_it() {
     let mut connection = client(&server).await;
     let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
     let _ = broker.enqueue(&mail, &plain(8, 1)).await.unwrap();
-    let short = Duration::from_millis(300);
+    let short = Duration::from_secs(3);
     let options = ReceiveOptions { lease: Some(short), ..ReceiveOptions::up_to(8) };
     let leases = receiver.receive(&options).await.unwrap();
     let list = || async { broker.inspect().unwrap().list(&mail, &ListOptions::default()).await };
