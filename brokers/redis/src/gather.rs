@@ -213,12 +213,14 @@ impl Lane {
     /// A turn, if somebody waits for whom there is room, and nobody is about to take them along.
     fn turn(self: &Arc<Self>) -> Option<Turn> {
         let mut state = self.lock();
-        let things = || state.waiting.iter().map(|waiting| waiting.wanted.count).sum::<usize>();
+        // WHY: each wants one thing at least, so who comes behind so many makes no difference.
+        let things = || state.waiting.iter().take(MANY).map(|it| it.wanted.count).sum::<usize>();
         let has_room = match state.under_way {
+            _ if state.is_gathering => false,
             0 => !state.waiting.is_empty(),
             under_way => under_way < UNDER_WAY_MAX && things() >= MANY,
         };
-        (has_room && !state.is_gathering).then(|| {
+        has_room.then(|| {
             state.under_way += 1;
             state.is_gathering = true;
             Turn { lane: self.clone(), is_over: false }

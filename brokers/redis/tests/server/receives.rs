@@ -56,9 +56,10 @@ async fn leases_of_one_receive_end_together_but_for_those_that_left_it() {
     let short = Duration::from_secs(3);
     let options = ReceiveOptions { lease: Some(short), ..ReceiveOptions::up_to(8) };
     let leases = receiver.receive(&options).await.unwrap();
-    let list = || async { broker.inspect().unwrap().list(&mail, &ListOptions::default()).await };
-    let ends: Vec<_> = list().await.unwrap().into_iter().map(|it| it.until).collect();
-    assert!(ends.iter().all(|end| *end == Some(leases[0].until)), "{ends:?}");
+    let page = ListOptions { limit: 10, ..ListOptions::default() };
+    let listed = broker.inspect().unwrap().list(&mail, &page).await.unwrap();
+    let ends: Vec<_> = listed.into_iter().map(|it| it.until).collect();
+    assert_eq!(ends, [Some(leases[0].until); 8]);
     let stats = || async { broker.inspect().unwrap().stats(&mail).await.unwrap() };
     assert_eq!(stats().await.leased, 8);
     // One is done, one goes on, one comes back, one is dead; then one of those that are left is done as well.
@@ -86,6 +87,27 @@ async fn leases_of_one_receive_end_together_but_for_those_that_left_it() {
     assert_eq!(late, Settled::Lost(Lost::Superseded));
     let extended = receiver.complete(&leases[1]).await.unwrap();
     assert_eq!(extended, Settled::Done { state: State::Done });
+}
+
+#[tokio::test]
+async fn leases_of_one_receive_go_with_a_purge_and_a_name_keeps_its_own() {
+    let Some(server) = server().await else { return };
+    let broker = broker(&server, "").await;
+    let mail = warm(&broker).await;
+    let receiver = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let stats = || async { broker.inspect().unwrap().stats(&mail).await.unwrap() };
+    let _ = broker.enqueue(&mail, &plain(8, 1)).await.unwrap();
+    let purged = receiver.receive(&ReceiveOptions::up_to(8)).await.unwrap();
+    assert_eq!(broker.admin().unwrap().purge(&mail).await.unwrap(), 8);
+    assert_eq!(stats().await.leased, 0);
+    let late = receiver.complete(&purged[0]).await.unwrap();
+    assert_eq!(late, Settled::Lost(Lost::NotFound));
+    let _ = broker.enqueue(&mail, &plain(8, 1)).await.unwrap();
+    let named = ReceiveOptions::up_to(8).named(AttemptId::new("again").unwrap());
+    let tokens = |leases: Vec<Lease>| leases.into_iter().map(|it| it.token).collect::<Vec<_>>();
+    let first = tokens(receiver.receive(&named).await.unwrap());
+    assert_eq!((first.len(), stats().await.leased), (8, 8));
+    assert_eq!(tokens(receiver.receive(&named).await.unwrap()), first);
 }
 
 #[tokio::test]

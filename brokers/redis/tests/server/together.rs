@@ -5,6 +5,7 @@ use tidegate_core::{
     Broker, Capacity, ErrorKind, Lease, NewTask, Ordering, QueueSpec, ReceiveOptions,
     SessionOptions, Settled, State, Unique, Verdict,
 };
+use tidegate_redis::Config;
 
 use super::{GUARD, MIB, broker, client, named, plain, scripts, server, warm};
 
@@ -146,6 +147,25 @@ async fn who_waits_behind_a_send_whose_runtime_ends_is_served_all_the_same() {
     end.send(()).unwrap();
     first.await.unwrap();
     tokio::time::timeout(GUARD, behind).await.expect("nobody took it along").unwrap();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_runtime_that_has_ended() {
+    let Some(server) = server().await else { return };
+    let url = server.url();
+    let connect_and_end = move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let config = Config::new(&url).unwrap();
+            let broker = tidegate_redis::connect(config).await.unwrap();
+            let mail = warm(&broker).await;
+            (broker, mail)
+        })
+    };
+    let (broker, mail) = tokio::task::spawn_blocking(connect_and_end).await.unwrap();
+    let sent = broker.enqueue_one(&mail, NewTask::new("k", "x"));
+    let sent = tokio::time::timeout(GUARD, sent).await.expect("it waits for ever");
+    assert_eq!(sent.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test]
