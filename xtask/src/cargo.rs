@@ -44,21 +44,17 @@ pub(crate) fn cargo() -> String {
 /// failure.
 pub(crate) fn test(arguments: &[&str]) -> Counts {
     let mut cargo = Command::new(cargo());
-    cargo.args(["test", "--all-features", "--no-fail-fast"]).args(arguments);
+    cargo.args(["test", "--all-features", "--no-fail-fast"]).args(arguments).current_dir(root());
     counted(cargo).unwrap_or_else(|error| {
         eprintln!("cargo test could not be run: {error}");
         Counts::one(false)
     })
 }
 
-fn counted(mut command: Command) -> io::Result<Counts> {
+/// Runs tests, passes their output on and adds up the closing lines.
+pub(crate) fn counted(mut command: Command) -> io::Result<Counts> {
     announce(&command);
-    let mut child = command
-        .current_dir(root())
-        .env("CARGO_TERM_COLOR", "never")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut counts = Counts::default();
     for line in BufReader::new(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).lines() {
         let line = line?;
@@ -86,13 +82,14 @@ pub(crate) fn succeeds(program: &str, arguments: &[&str], environment: &[(&str, 
     }
 }
 
-/// What a program prints, if it succeeds.
+/// What a program prints, if it succeeds. What it says of its work is passed on.
 pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
-    let done = command.args(arguments).current_dir(root()).stdin(Stdio::null()).output();
+    let command = command.args(arguments).current_dir(root()).stdin(Stdio::null());
+    let done = command.stderr(Stdio::inherit()).output();
     let done = done.map_err(|error| format!("{program} could not be run: {error}"))?;
     if !done.status.success() {
-        return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+        return Err(format!("{program} {} failed", arguments.join(" ")));
     }
     String::from_utf8(done.stdout).map_err(|error| error.to_string())
 }

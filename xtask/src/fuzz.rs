@@ -35,16 +35,16 @@ pub(crate) fn main(args: &FuzzArgs) -> ExitCode {
     if !needs::provide(FOR_FUZZING).is_empty() {
         return ExitCode::FAILURE;
     }
-    let Counts { passed, failed, .. } = counted(args.seconds, args.target.as_deref());
+    let Counts { passed, failed, .. } = counted(args.seconds, args.target.as_deref(), &[]);
     println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs the targets, all or one, for so many seconds each.
-pub(crate) fn counted(seconds: u64, only: Option<&str>) -> Counts {
+/// Runs the targets, all or one, for so many seconds each; `build` says how cargo-fuzz builds them.
+pub(crate) fn counted(seconds: u64, only: Option<&str>, build: &[&str]) -> Counts {
     let targets = TARGETS.iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
     targets.fold(Counts::default(), |counts, (name, longest)| {
-        let ran = run(name, *longest, seconds);
+        let ran = run(name, *longest, seconds, build);
         match &ran {
             Ok(executions) => println!("fuzz {name:<10} {executions:>12} executions, no finding"),
             Err(why) => eprintln!("fuzz {name}: {why}"),
@@ -54,14 +54,14 @@ pub(crate) fn counted(seconds: u64, only: Option<&str>) -> Counts {
 }
 
 /// Runs one target and tells how many inputs it was given.
-fn run(name: &str, longest: usize, seconds: u64) -> Result<u64, String> {
+fn run(name: &str, longest: usize, seconds: u64, build: &[&str]) -> Result<u64, String> {
     let root = cargo::root();
     // WHY: new inputs go to the first folder, so that a run changes nothing that is committed.
     let (found, known) = (root.join("target/fuzz").join(name), root.join("fuzz/corpus").join(name));
     fs::create_dir_all(&found).map_err(|error| format!("{}: {error}", found.display()))?;
     let mut fuzz = Command::new(cargo::cargo());
     // WHY: no sanitizer. The project has no unsafe code, and stable Rust builds it without one.
-    fuzz.args(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir", "fuzz", name]);
+    fuzz.args(["fuzz", "run", "--sanitizer", "none", "--fuzz-dir", "fuzz"]).args(build).arg(name);
     fuzz.args([&found, &known]).arg("--");
     fuzz.args([
         format!("-max_total_time={seconds}"),

@@ -14,6 +14,7 @@ mod matrix;
 mod mutants;
 mod needs;
 mod powercut;
+mod programs;
 mod scribe;
 mod sdks;
 mod served;

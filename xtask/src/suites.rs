@@ -63,30 +63,35 @@ impl Suite {
         Self::Sigv4,
     ];
 
-    /// Its package and its test.
+    /// The folder of its package, and its test.
     pub(crate) const fn target(self) -> (&'static str, &'static str) {
         match self {
-            Self::Memory => ("tidegate-conformance", "memory"),
-            Self::Engine => ("tidegate-engine", "conformance"),
-            Self::Log => ("tidegate-conformance", "log"),
-            Self::Socket => ("tidegate-remote", "socket"),
-            Self::Tcp => ("tidegate-remote", "tcp"),
-            Self::Redis => ("tidegate-redis", "conformance"),
-            Self::RedisCluster => ("tidegate-redis", "cluster"),
-            Self::Postgres => ("tidegate-postgres", "conformance"),
-            Self::PgBouncer => ("tidegate-postgres", "pgbouncer"),
-            Self::Teeth => ("tidegate-conformance", "teeth"),
-            Self::Damage => ("tidegate-engine", "damage"),
-            Self::Sigv4 => ("tidegate-server", "sigv4"),
+            Self::Memory => ("crates/conformance", "memory"),
+            Self::Engine => ("crates/engine", "conformance"),
+            Self::Log => ("crates/conformance", "log"),
+            Self::Socket => ("crates/remote", "socket"),
+            Self::Tcp => ("crates/remote", "tcp"),
+            Self::Redis => ("brokers/redis", "conformance"),
+            Self::RedisCluster => ("brokers/redis", "cluster"),
+            Self::Postgres => ("brokers/postgres", "conformance"),
+            Self::PgBouncer => ("brokers/postgres", "pgbouncer"),
+            Self::Teeth => ("crates/conformance", "teeth"),
+            Self::Damage => ("crates/engine", "damage"),
+            Self::Sigv4 => ("crates/server", "sigv4"),
         }
     }
 }
 
-/// Runs a suite; `arguments` go to its test program.
+/// Builds a suite and runs it; `arguments` go to its test program.
 pub(crate) fn run(suite: Suite, arguments: &[&str]) -> Counts {
-    let (package, test) = suite.target();
-    let cargo = ["--package", package, "--test", test, "--"];
-    cargo::test(&[&cargo[..], arguments].concat())
+    run_built(suite, &[], arguments)
+}
+
+fn run_built(suite: Suite, how: &[&str], arguments: &[&str]) -> Counts {
+    let (folder, test) = suite.target();
+    let manifest = format!("{folder}/Cargo.toml");
+    let cargo = ["--manifest-path", &manifest, "--test", test, "--"];
+    cargo::test(&[how, &cargo, arguments].concat())
 }
 
 /// How `damage` is run.
@@ -99,9 +104,7 @@ pub(crate) struct DamageArgs {
 
 /// Damages a log in every way, with optimisations.
 pub(crate) fn damage(args: &DamageArgs) -> Counts {
-    let (package, test) = Suite::Damage.target();
-    let every = args.every.to_string();
-    cargo::test(&["--release", "--package", package, "--test", test, "--", "--every", &every])
+    run_built(Suite::Damage, &["--release"], &["--every", &args.every.to_string()])
 }
 
 /// How `sigv4` is run.
@@ -114,10 +117,8 @@ pub(crate) struct Sigv4Args {
 
 /// Changes signed requests in every way, with optimisations, and measures what verifying one takes.
 pub(crate) fn sigv4(args: &Sigv4Args) -> Counts {
-    let (package, test) = Suite::Sigv4.target();
     let mutations = args.mutations.to_string();
-    let arguments = ["--", "--mutations", &mutations, "--cost"];
-    cargo::test(&[&["--release", "--package", package, "--test", test], &arguments[..]].concat())
+    run_built(Suite::Sigv4, &["--release"], &["--mutations", &mutations, "--cost"])
 }
 
 /// Runs the suite on one broker.

@@ -1,12 +1,15 @@
 //! `test`: every test of the workspace, in stages.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use clap::Args;
 
 use crate::cargo::{self, Counts};
 use crate::needs::{self, FOR_FUZZING, FOR_PGBOUNCER, FOR_REDIS, FOR_TESTS};
+use crate::programs::{self, Program, Programs};
 use crate::stages::Stage;
-use crate::suites::{self, Suite};
-use crate::workspace::Workspace;
+use crate::suites::Suite;
 
 /// How `test` is run.
 #[derive(Debug, Args)]
@@ -27,6 +30,9 @@ const SHARED_KILL_RUNS: u64 = 10;
 /// Seeds of `simulate` in the tests. `cargo xtask simulate` does more.
 const SIMULATED_SEEDS: u64 = 10_000;
 
+/// The test programs, once they are built.
+type Built = Rc<OnceCell<Programs>>;
+
 /// The stages of `test`.
 pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
     if !needs::provide(FOR_TESTS).is_empty() {
@@ -35,11 +41,17 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
     // WHY: without them the tests of the adapters are passed over, visibly, and fail where CI requires them.
     needs::provide(FOR_REDIS);
     needs::provide(FOR_PGBOUNCER);
+    let built: Built = Rc::default();
+    let suite = |name, budget_minutes, suite: Suite| {
+        let target = suite.target();
+        run(&built, name, budget_minutes, move |program| program.is(target))
+    };
     let mut stages = vec![
-        Stage::new("unit tests", 10.0, || {
-            cargo::test(&["--workspace", "--lib", "--bins", "--examples"])
+        build(&built),
+        run(&built, "unit tests", 1.0, |program| !program.is_integration),
+        run(&built, "integration tests", 8.0, |program| {
+            program.is_integration && !Suite::ALL.iter().any(|suite| program.is(suite.target()))
         }),
-        Stage::new("integration tests", 8.0, integration),
         Stage::new("documentation tests", 4.0, || cargo::test(&["--workspace", "--doc"])),
         suite("conformance: memory", 1.0, Suite::Memory),
         suite("conformance: engine", 2.0, Suite::Engine),
@@ -87,48 +99,57 @@ pub(crate) fn stages(args: &TestArgs) -> Vec<Stage> {
 
 fn fuzz() -> Stage {
     if needs::provide(FOR_FUZZING).is_empty() {
-        Stage::new("fuzz", 6.0, || crate::fuzz::counted(FUZZ_SECONDS, None))
+        Stage::new("fuzz", 6.0, || {
+            crate::fuzz::counted(FUZZ_SECONDS, None, &["--codegen-units", "16"])
+        })
     } else {
         Stage::skipped("fuzz")
     }
 }
 
-fn suite(name: &'static str, budget_minutes: f64, suite: Suite) -> Stage {
-    Stage::new(name, budget_minutes, move || suites::run(suite, &[]))
-}
-
-/// All integration tests but those that are stages of their own.
-fn integration() -> Counts {
-    let workspace = match Workspace::load() {
-        Ok(workspace) => workspace,
+/// Builds all test programs, into `built`.
+fn build(built: &Built) -> Stage {
+    let built = built.clone();
+    Stage::new("build of all tests", 8.0, move || match Programs::build() {
+        Ok(programs) => Counts::one(built.set(programs).is_ok()),
         Err(why) => {
             eprintln!("{why}");
-            return Counts::one(false);
+            Counts::one(false)
         }
-    };
-    let mut counts = Counts::default();
-    for package in &workspace.packages {
-        let own = |test: &&String| !Suite::ALL.iter().any(|s| s.target() == (&package.name, *test));
-        let tests = package.tests.iter().filter(own);
-        let names: Vec<&str> = tests.flat_map(|test| ["--test", test.as_str()]).collect();
-        if !names.is_empty() {
-            let arguments = [&["--package", &package.name][..], &names].concat();
-            counts = counts.plus(cargo::test(&arguments));
-        }
-    }
-    counts
+    })
+}
+
+/// Runs those of the programs in `built` that are wanted.
+fn run(
+    built: &Built,
+    name: &'static str,
+    budget_minutes: f64,
+    wanted: impl Fn(&Program) -> bool + 'static,
+) -> Stage {
+    let built = built.clone();
+    Stage::new(name, budget_minutes, move || match built.get() {
+        Some(programs) => programs.run(wanted),
+        None => Counts::one(false),
+    })
 }
 
 /// The simulation, built with optimisations first: without them it takes ten times as long.
 fn simulation() -> Counts {
     let seeds = SIMULATED_SEEDS.to_string();
-    let arguments = ["run", "--release", "--quiet", "--package", "xtask", "--", "simulate"];
+    let arguments =
+        ["run", "--profile", "mutants", "--quiet", "--package", "xtask", "--", "simulate"];
     let arguments = [&arguments[..], &["--seeds", &seeds]].concat();
     Counts::one(cargo::succeeds(&cargo::cargo(), &arguments, &[]))
 }
 
 /// The demo from end to end, on the binary itself.
 fn demo() -> Counts {
-    let arguments = ["run", "--quiet", "--all-features", "--package", "tidegate-cli", "--", "demo"];
-    Counts::one(cargo::succeeds(&cargo::cargo(), &arguments, &[]))
+    let program = match programs::binary(false) {
+        Ok(program) => program,
+        Err(why) => {
+            eprintln!("{why}");
+            return Counts::one(false);
+        }
+    };
+    Counts::one(cargo::succeeds(&program.to_string_lossy(), &["demo"], &[]))
 }

@@ -16,8 +16,6 @@ pub(crate) struct Workspace {
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
-    /// Its integration tests.
-    pub(crate) tests: Vec<String>,
     /// What it depends on, ours or not, by the kind of dependency: `normal`, `dev`, `build`.
     pub(crate) dependencies: BTreeMap<String, Vec<String>>,
 }
@@ -47,14 +45,12 @@ impl Workspace {
 }
 
 fn package(read: &Value) -> Package {
-    let is_test = |target: &&Value| list(target, "kind").iter().any(|kind| kind == "test");
-    let tests = list(read, "targets").iter().filter(is_test).map(|target| text(target, "name"));
     let mut dependencies: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for dependency in list(read, "dependencies") {
         let kind = dependency.get("kind").and_then(Value::as_str).unwrap_or("normal");
         dependencies.entry(kind.into()).or_default().push(text(dependency, "name"));
     }
-    Package { name: text(read, "name"), tests: tests.collect(), dependencies }
+    Package { name: text(read, "name"), dependencies }
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cargo::{self, Counts};
+use crate::cargo::Counts;
+use crate::programs;
 use crate::workload::Failure;
 
 use cases::Case;
@@ -45,8 +46,8 @@ pub(crate) fn counted() -> Counts {
 }
 
 fn run(languages: &[Language]) -> Counts {
-    let build = ["build", "--quiet", "--all-features", "--package", "tidegate-cli"];
-    if !cargo::succeeds(&cargo::cargo(), &build, &[]) {
+    if let Err(why) = programs::binary(false) {
+        eprintln!("{why}");
         return Counts::one(false);
     }
     let built: Vec<(Language, Result<Built, Failure>)> =

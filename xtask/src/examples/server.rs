@@ -13,6 +13,7 @@ use tidegate_conformance::services::free_port;
 use tidegate_core::{Broker, QueueName, QueueStats};
 
 use crate::cargo::root;
+use crate::programs;
 use crate::served::{self, READY};
 use crate::workload::Failure;
 
@@ -155,5 +156,5 @@ pub(crate) fn until(
 
 fn serve(dir: &Path, address: &str) -> Result<Child, Failure> {
     let arguments = ["--no-sqs", "--listen", address, "--tokens", "tokens.yaml"];
-    served::serve(&root().join("target/debug/tidegate"), dir, arguments, None)
+    served::serve(&programs::binary(false)?, dir, arguments, None)
 }

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use crate::cargo::{self, Counts};
+use crate::cargo::Counts;
+use crate::programs;
 use client::Client;
 
 /// How `sdks` is run.
@@ -51,8 +52,8 @@ pub(crate) fn counted() -> Counts {
 }
 
 fn run(sdks: &[Sdk]) -> Counts {
-    let build = ["build", "--quiet", "--all-features", "--package", "tidegate-cli"];
-    if !cargo::succeeds(&cargo::cargo(), &build, &[]) {
+    if let Err(why) = programs::binary(false) {
+        eprintln!("{why}");
         return Counts::one(false);
     }
     let clients: Vec<Client> = sdks.iter().filter_map(|sdk| client_of(*sdk)).collect();

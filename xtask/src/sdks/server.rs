@@ -12,8 +12,8 @@ use tidegate_conformance::services::redis::PrivateRedis;
 use tidegate_core::{QueueName, QueueStats};
 
 use super::python;
-use crate::cargo::root;
 use crate::examples::server::until;
+use crate::programs;
 use crate::served::{self, READY};
 use crate::workload::Failure;
 
@@ -148,5 +148,5 @@ fn address() -> Result<String, Failure> {
 }
 
 fn serve(dir: &Path, arguments: &[String], broker: Option<&str>) -> Result<Child, Failure> {
-    served::serve(&root().join("target/debug/tidegate"), dir, arguments, broker)
+    served::serve(&programs::binary(false)?, dir, arguments, broker)
 }

@@ -17,9 +17,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use super::client::{Client, Said, answer, signed};
-use super::server::{self, Guard, Server};
+use super::server::{Guard, Server};
 use super::work::url;
 use crate::cargo::{Counts, root};
+use crate::programs;
 use crate::workload::Failure;
 
 /// What the server may hold at its peak, in MiB.
@@ -140,7 +141,7 @@ fn run(args: &BombsArgs, optimised: bool) -> Result<Counts, Failure> {
     more_files()?;
     let program = match &args.program {
         Some(program) => program.canonicalize()?,
-        None => server::build(optimised)?,
+        None => programs::binary(optimised)?,
     };
     let dir = root().join("target/bombs");
     if dir.exists() {

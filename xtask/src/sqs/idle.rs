@@ -14,9 +14,10 @@ use serde_json::json;
 
 use super::bombs::{memory_kib, more_files};
 use super::client::{Client, answer, signed};
-use super::server::{self, Guard, Server};
+use super::server::{Guard, Server};
 use super::work::url;
 use crate::cargo::{Counts, root};
+use crate::programs;
 use crate::workload::Failure;
 
 /// What a poll may hold, in bytes.
@@ -60,7 +61,7 @@ fn run(args: &IdlePollsArgs) -> Result<Counts, Failure> {
             format!("{polls} polls need as many files and {files} may be open; ulimit -Hn tells");
         return Err(why.into());
     }
-    let program = server::build(true)?;
+    let program = programs::binary(true)?;
     let dir = root().join("target/idle-polls");
     if dir.exists() {
         fs::remove_dir_all(&dir)?;

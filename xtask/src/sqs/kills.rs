@@ -14,9 +14,10 @@ use fastrand::Rng;
 use tidegate_conformance::services::postgres::PrivatePostgres;
 use tidegate_conformance::services::redis::PrivateRedis;
 
-use super::server::{self, Guard, Server};
+use super::server::{Guard, Server};
 use super::work::{Ground, Hand, QUEUES};
 use crate::cargo::{Counts, root};
+use crate::programs;
 use crate::sdks::client::Client as Sdk;
 use crate::workload::{DurabilityArg, Failure, Rig, SEGMENT_BYTES, Tally, now_us};
 
@@ -89,7 +90,7 @@ fn run_all(args: &KillsSqsArgs) -> Counts {
             return Counts { skipped: 1, ..Counts::default() };
         }
     }
-    let program = match server::build(false) {
+    let program = match programs::binary(false) {
         Ok(program) => program,
         Err(why) => {
             eprintln!("{why}");

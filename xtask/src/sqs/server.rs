@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use tidegate_conformance::services::free_port;
 
 use super::client::KEY;
-use crate::cargo::{self, root};
 use crate::served::{self, LOG, READY};
 use crate::workload::Failure;
 
@@ -37,17 +36,6 @@ pub(super) struct Server {
     broker: Option<String>,
     guard: Guard,
     child: Option<Child>,
-}
-
-/// Builds the binary, with optimisations or without, and tells where it is.
-pub(super) fn build(optimised: bool) -> Result<PathBuf, Failure> {
-    let mut arguments = vec!["build", "--quiet", "--all-features", "--package", "tidegate-cli"];
-    arguments.extend(optimised.then_some("--release"));
-    if !cargo::succeeds(&cargo::cargo(), &arguments, &[]) {
-        return Err("the binary could not be built".into());
-    }
-    let profile = if optimised { "release" } else { "debug" };
-    Ok(root().join("target").join(profile).join("tidegate"))
 }
 
 impl Server {

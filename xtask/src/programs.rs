@@ -1,0 +1,101 @@
+//! The test programs of the workspace, all built at once, and the binary that is built with them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::cargo::{self, Counts, root};
+
+/// Where the binary is, once it was built in this process without optimisations.
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Every test program of the workspace.
+#[derive(Debug)]
+pub(crate) struct Programs(Vec<Program>);
+
+/// One test program.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// The package, as its folder.
+    folder: PathBuf,
+    /// What cargo calls it, such as `conformance` for `tests/conformance.rs`.
+    pub(crate) name: String,
+    /// Whether it lies in `tests/`.
+    pub(crate) is_integration: bool,
+    executable: PathBuf,
+}
+
+impl Program {
+    /// Whether it is that one of that package.
+    pub(crate) fn is(&self, (folder, name): (&str, &str)) -> bool {
+        self.is_integration && self.name == name && self.folder == root().join(folder)
+    }
+
+    fn run(&self) -> Counts {
+        let mut command = Command::new(&self.executable);
+        // What cargo sets when it runs them itself, as far as they ask for it.
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        cargo::counted(command).unwrap_or_else(|error| {
+            eprintln!("{} could not be run: {error}", self.executable.display());
+            Counts::one(false)
+        })
+    }
+}
+
+impl Programs {
+    /// Builds them, and the binary.
+    ///
+    /// All at once, for a package built alone has fewer features switched on in what it depends on, and
+    /// all of that would be compiled again for it.
+    pub(crate) fn build() -> Result<Self, String> {
+        let targets = ["--lib", "--bins", "--examples", "--tests"];
+        let build = ["test", "--no-run", "--workspace", "--all-features"];
+        let told = ["--message-format", "json-render-diagnostics"];
+        let text = cargo::output(&cargo::cargo(), &[&build[..], &targets, &told].concat())?;
+        let artifacts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut programs = Vec::new();
+        for artifact in artifacts {
+            let Some(executable) = artifact["executable"].as_str().map(PathBuf::from) else {
+                continue;
+            };
+            let name = artifact["target"]["name"].as_str().unwrap_or_default().to_owned();
+            if artifact["profile"]["test"] == true {
+                let manifest = Path::new(artifact["manifest_path"].as_str().unwrap_or_default());
+                let folder = manifest.parent().map(PathBuf::from).unwrap_or_default();
+                let is_integration = artifact["target"]["kind"][0] == "test";
+                programs.push(Program { folder, name, is_integration, executable });
+            } else if name == "tidegate" {
+                let _ = BINARY.set(executable);
+            }
+        }
+        programs.sort_by(|a, b| (&a.folder, &a.name).cmp(&(&b.folder, &b.name)));
+        Ok(Self(programs))
+    }
+
+    /// Runs those that are wanted, one after the other; none is one failure.
+    pub(crate) fn run(&self, wanted: impl Fn(&Program) -> bool) -> Counts {
+        let wanted = self.0.iter().filter(|program| wanted(program));
+        let ran = wanted.map(Program::run);
+        ran.reduce(Counts::plus).unwrap_or_else(|| {
+            eprintln!("there is no such test program");
+            Counts::one(false)
+        })
+    }
+}
+
+/// Builds the binary with all its features, unless it is there from before, and tells where it is.
+pub(crate) fn binary(optimised: bool) -> Result<PathBuf, String> {
+    if let (false, Some(built)) = (optimised, BINARY.get()) {
+        return Ok(built.clone());
+    }
+    let mut arguments = vec!["build", "--quiet", "--all-features", "--package", "tidegate-cli"];
+    arguments.extend(optimised.then_some("--release"));
+    if !cargo::succeeds(&cargo::cargo(), &arguments, &[]) {
+        return Err("the binary could not be built".into());
+    }
+    let profile = if optimised { "release" } else { "debug" };
+    let built = root().join("target").join(profile).join("tidegate");
+    Ok(if optimised { built } else { BINARY.get_or_init(|| built).clone() })
+}
