@@ -1,10 +1,10 @@
 //! The test programs of the workspace, all built at once, and the binary that is built with them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::cargo::{self, Counts, root};
 
@@ -25,6 +25,26 @@ pub(crate) struct Program {
     /// Whether it lies in `tests/`.
     pub(crate) is_integration: bool,
     executable: PathBuf,
+}
+
+/// What cargo says of something that it has built.
+#[derive(Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    target: Target,
+    profile: Profile,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 impl Program {
@@ -54,17 +74,15 @@ impl Programs {
         let build = ["test", "--no-run", "--workspace", "--all-features"];
         let told = ["--message-format", "json-render-diagnostics"];
         let text = cargo::output(&cargo::cargo(), &[&build[..], &targets, &told].concat())?;
-        let artifacts = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        // What is said of other things has other fields.
+        let artifacts = text.lines().filter_map(|line| serde_json::from_str(line).ok());
         let mut programs = Vec::new();
-        for artifact in artifacts {
-            let Some(executable) = artifact["executable"].as_str().map(PathBuf::from) else {
-                continue;
-            };
-            let name = artifact["target"]["name"].as_str().unwrap_or_default().to_owned();
-            if artifact["profile"]["test"] == true {
-                let manifest = Path::new(artifact["manifest_path"].as_str().unwrap_or_default());
-                let folder = manifest.parent().map(PathBuf::from).unwrap_or_default();
-                let is_integration = artifact["target"]["kind"][0] == "test";
+        for Artifact { manifest_path, target, profile, executable } in artifacts {
+            let Some(executable) = executable else { continue };
+            let Target { name, kind } = target;
+            if profile.test {
+                let folder = manifest_path.parent().map(PathBuf::from).unwrap_or_default();
+                let is_integration = kind.iter().any(|kind| kind == "test");
                 programs.push(Program { folder, name, is_integration, executable });
             } else if name == "tidegate" {
                 let _ = BINARY.set(executable);
