@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tidegate_core::gather::{Gathered, Room, Size, gathered};
 use tidegate_core::{Operation, Ordering, Result, Settled, State, Verdict};
 use tokio_postgres::types::Type;
 
 use crate::driver::{ID, Postgres};
 use crate::errors::corrupt;
-use crate::gather::{Gathered, gathered, is_small};
+use crate::gather::{ROOM, is_small, patience, things};
 use crate::queues::Queue;
 use crate::rows::field;
 use crate::server::Parameter;
@@ -30,18 +31,22 @@ impl Gathered for Completions {
     type Wanted = Vec<Fenced>;
     /// `None` for one of whose tasks something else than this call may know: it is to be asked for alone.
     type Own = Vec<Option<Settled>>;
-    const DOING: Operation = SETTLE;
+    const ROOM: Room = ROOM;
 
-    fn count(tokens: &Self::Wanted) -> usize {
-        tokens.len()
+    fn doing(&self) -> Operation {
+        SETTLE
     }
 
-    fn goes_with(_: &Self::Wanted, _: &Self::Wanted) -> bool {
-        true
+    fn size(tokens: &Self::Wanted) -> Size {
+        things(tokens.len())
     }
 
-    fn postgres(&self) -> &Postgres {
-        &self.postgres
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.postgres.spawn_gathered(work);
+    }
+
+    fn patience(&self) -> impl Future<Output = ()> + Send {
+        patience()
     }
 
     async fn call(&self, all: &[Self::Wanted]) -> Result<Vec<Self::Own>> {

@@ -119,15 +119,6 @@ pub(crate) fn corrupt(operation: Operation, why: impl Into<String>) -> Error {
     Error::new(ErrorKind::Corrupt, operation, why)
 }
 
-/// An error for another caller whose call went with that of the one who has it. Its cause cannot be had twice.
-pub(crate) fn told_again(error: &Error) -> Error {
-    let again = Error::new(error.kind(), error.operation(), error.message());
-    match error.subject() {
-        Some(subject) => again.about(subject),
-        None => again,
-    }
-}
-
 /// Names the queue that an error is about, unless it names something already.
 pub(crate) fn on<T>(queue: &QueueName, answer: Result<T>) -> Result<T> {
     answer.map_err(|error| if error.subject().is_some() { error } else { error.on(queue) })

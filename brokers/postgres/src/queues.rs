@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use event_listener::Event;
+use tidegate_core::gather::Lane;
 use tidegate_core::{Operation, QueueName, QueueSpec, Result, Timestamp};
 use tokio_postgres::types::Type;
 
 use crate::completions::Completions;
 use crate::errors;
-use crate::gather::Lane;
 use crate::rows::field;
 use crate::sends::Sends;
 use crate::server::Server;

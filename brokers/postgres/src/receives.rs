@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tidegate_core::gather::{Gathered, Lane, Room, Size, gathered};
 use tidegate_core::{Clock, Lease, Operation, QueueName, ReceiveOptions, Result, limits};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -10,7 +11,7 @@ use tokio_postgres::types::Type;
 use crate::clock::micros;
 use crate::driver::{ID, Postgres};
 use crate::errors;
-use crate::gather::{Gathered, Lane, gathered, is_small};
+use crate::gather::{ROOM, is_small, patience, things};
 use crate::queues::Queue;
 use crate::rows::{self, field};
 use crate::server::Parameter;
@@ -36,18 +37,26 @@ impl Gathered for Receives {
     type Wanted = ReceiveOptions;
     /// `None` for one who got nothing though others did: there may be more.
     type Own = Option<Claimed>;
-    const DOING: Operation = RECEIVE;
+    const ROOM: Room = ROOM;
 
-    fn count(options: &ReceiveOptions) -> usize {
-        options.limit
+    fn doing(&self) -> Operation {
+        RECEIVE
+    }
+
+    fn size(options: &ReceiveOptions) -> Size {
+        things(options.limit)
     }
 
     fn goes_with(one: &ReceiveOptions, other: &ReceiveOptions) -> bool {
         one.lease == other.lease
     }
 
-    fn postgres(&self) -> &Postgres {
-        &self.postgres
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.postgres.spawn_gathered(work);
+    }
+
+    fn patience(&self) -> impl Future<Output = ()> + Send {
+        patience()
     }
 
     async fn call(&self, all: &[ReceiveOptions]) -> Result<Vec<Self::Own>> {

@@ -1,11 +1,12 @@
 //! Sending tasks, alone or together with what others send at the same time.
 
+use tidegate_core::gather::{Gathered, Room, Size, gathered};
 use tidegate_core::{Enqueued, NewTask, Operation, QueueName, Result};
 
 use crate::batch::{self, Admission, Answer, Batch};
 use crate::driver::{Postgres, new_tasks};
 use crate::errors::corrupt;
-use crate::gather::{Gathered, gathered, is_small};
+use crate::gather::{ROOM, is_small, patience, things};
 use crate::queues::Queue;
 
 const ENQUEUE: Operation = Operation::Enqueue;
@@ -20,18 +21,22 @@ pub(crate) struct Sends {
 impl Gathered for Sends {
     type Wanted = Vec<NewTask>;
     type Own = Vec<Result<Enqueued>>;
-    const DOING: Operation = ENQUEUE;
+    const ROOM: Room = ROOM;
 
-    fn count(tasks: &Self::Wanted) -> usize {
-        tasks.len()
+    fn doing(&self) -> Operation {
+        ENQUEUE
     }
 
-    fn goes_with(_: &Self::Wanted, _: &Self::Wanted) -> bool {
-        true
+    fn size(tasks: &Self::Wanted) -> Size {
+        things(tasks.len())
     }
 
-    fn postgres(&self) -> &Postgres {
-        &self.postgres
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.postgres.spawn_gathered(work);
+    }
+
+    fn patience(&self) -> impl Future<Output = ()> + Send {
+        patience()
     }
 
     async fn call(&self, all: &[Self::Wanted]) -> Result<Vec<Self::Own>> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_listener::Event;
+use tidegate_core::gather::Lane;
 use tidegate_core::{
     Clock, Error, ErrorKind, Held, Lease, LeaseToken, Lost, Operation, QueueName, ReceiveOptions,
     Result, Session, Settled, Timestamp, Verdict,
@@ -17,7 +18,6 @@ use tokio_postgres::types::Type;
 use crate::clock::micros;
 use crate::driver::{ID, Postgres};
 use crate::errors;
-use crate::gather::Lane;
 use crate::queues::Queue;
 use crate::receives::Receives;
 use crate::rows::{self, field};

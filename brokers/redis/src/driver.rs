@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use crate::capabilities::capabilities;
 use crate::carriers::Carriers;
 use crate::config::Config;
-use crate::gather::{self, Gather, Gathered, Wanted};
+use crate::gather::{self, How, Lanes, Wanted};
 use crate::link::Link;
 use crate::partition::Partition;
 use crate::reply::{Parts, Told, strange};
@@ -37,7 +37,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     capabilities: Capabilities,
     pub(crate) wake: Wake,
-    pub(crate) gather: Gather,
+    pub(crate) lanes: Lanes,
     pub(crate) runtime: Handle,
     pub(crate) carriers: Carriers,
     /// Queues as last seen. What is read of them does not change, or is the script's own to check.
@@ -64,7 +64,7 @@ pub async fn connect(config: Config) -> Result<Broker> {
         capabilities: capabilities(),
         wake: Wake::new(config.clone()),
         config,
-        gather: Gather::default(),
+        lanes: Lanes::default(),
         runtime: Handle::current(),
         carriers: Carriers::default(),
         known: RwLock::default(),
@@ -421,7 +421,7 @@ impl Redis {
         for (task, (_, id)) in tasks.zip(&ids) {
             envelope::add(&mut arguments, task, id, self.shared.config.serialization)?;
         }
-        let how = Gathered {
+        let how = How {
             script: || &script::ENQUEUE,
             doing: ENQUEUE,
             alike: [self.own_bound(), 0, 0],
@@ -430,7 +430,7 @@ impl Redis {
             },
             share: numbers,
         };
-        let wanted = Wanted { count: ids.len(), arguments };
+        let wanted = Wanted::new(ids.len(), arguments);
         let answers = self.gathered(how, partition, wanted).await;
         let answers = Parts::of(answers.map_err(|error| error.on(queue))?, ENQUEUE)?.rest();
         let answers = answers.into_iter().zip(ids);

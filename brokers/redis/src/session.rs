@@ -18,7 +18,7 @@ use tidegate_core::{
 
 use crate::driver::Redis;
 use crate::envelope;
-use crate::gather::{self, Gathered, Wanted};
+use crate::gather::{self, How, Wanted};
 use crate::group::Membership;
 use crate::leases::{Leased, shared_out, with_leases_apart};
 use crate::link::{PAUSE, is_changing};
@@ -271,7 +271,7 @@ impl RedisSession {
         alike: gather::Alike,
     ) -> Result<Value> {
         const RECEIVE: Operation = Operation::Receive;
-        let how = Gathered {
+        let how = How {
             script: || &script::RECEIVE,
             doing: RECEIVE,
             alike,
@@ -282,7 +282,7 @@ impl RedisSession {
             share: shared_out,
         };
         loop {
-            let wanted = Wanted { count: limit, arguments: Cmd::new() };
+            let wanted = Wanted::new(limit, Cmd::new());
             let answer = self.redis.impatient().gathered(how, partition, wanted).await?;
             if !matches!(answer, Value::Nil) {
                 return Ok(answer);
@@ -353,8 +353,8 @@ impl RedisSession {
             let what = |(place, fenced): &(usize, Fenced)| Some((*fenced, &leases.get(*place)?.1));
             let mut arguments = Cmd::new();
             add(&mut arguments, &those.iter().filter_map(what).collect::<Vec<_>>());
-            let how = Gathered { script, doing, alike: [0; 3], first: |_, _, _| {}, share: states };
-            let wanted = Wanted { count: those.len(), arguments };
+            let how = How { script, doing, alike: [0; 3], first: |_, _, _| {}, share: states };
+            let wanted = Wanted::new(those.len(), arguments);
             let answers = self.redis.gathered(how, &partition, wanted).await;
             let answers = Parts::of(answers.map_err(|error| error.on(&self.queue))?, doing)?.rest();
             for ((place, fenced), answer) in those.into_iter().zip(answers) {

@@ -17,6 +17,7 @@ pub mod capabilities;
 pub mod clock;
 pub mod driver;
 pub mod error;
+pub mod gather;
 pub mod id;
 pub mod inspect;
 pub mod kind;
