@@ -240,6 +240,36 @@ async fn a_completion_that_has_to_wait_holds_up_no_other() {
     assert_eq!(waits.await.unwrap(), Settled::AlreadyDone);
 }
 
+/// A transaction that had a task and has ended leaves its number in the row. That one is completed with the others all the
+/// same, as soon as no transaction is open that is older.
+#[tokio::test]
+async fn a_task_that_a_transaction_had_and_gave_up_is_completed_together_with_others() {
+    let Some(stage) = stage() else { return };
+    let postgres = stage.open("").await;
+    let broker = postgres.broker();
+    let mail = queue("mail");
+    broker.declare(&spec("mail")).await.unwrap();
+    broker.enqueue(&mail, &[task(), task()]).await.unwrap();
+    let rx = broker.open(&mail, &SessionOptions::default()).await.unwrap();
+    let lease = Some(Duration::from_secs(3_600));
+    let leases = rx.receive(&ReceiveOptions { lease, ..ReceiveOptions::up_to(2) }).await.unwrap();
+    let mut client = stage.client().await;
+    let mut step = client.transaction().await.unwrap();
+    let token = leases[0].token.clone();
+    assert_eq!(postgres.complete_in(&mut step, &[token]).await.unwrap(), [DONE]);
+    step.rollback().await.unwrap();
+    let rest =
+        "SELECT complete(min(queue_id), array_agg(seq), array_agg(fence)) IS NULL FROM tasks";
+    let client = &client;
+    until("all that is left is completed by one call", || async {
+        client.query_one(rest, &[]).await.unwrap().get(0)
+    })
+    .await;
+    for lease in &leases {
+        assert_eq!(rx.complete(lease).await.unwrap(), Settled::AlreadyDone);
+    }
+}
+
 /// Two sends wait for who has locked the slot that was written: those to the next one are made beside them.
 #[tokio::test]
 async fn calls_that_are_held_up_leave_room_for_others() {
