@@ -45,7 +45,7 @@ impl Layer {
         match self {
             Self::Tests => vec!["test", "--package", "tidegate-engine", "--lib", "--tests"],
             Self::Simulation => {
-                let run = ["run", "--profile", "mutants", "--package", "xtask", "--"];
+                let run = ["run", "--profile", "soon", "--package", "xtask", "--"];
                 [&run[..], &["simulate", "--first", "--seeds", seeds]].concat()
             }
         }
