@@ -28,7 +28,7 @@ pub(crate) fn is_small(count: usize, bytes: usize) -> bool {
     count <= SMALL && bytes <= SMALL_BYTES
 }
 
-/// So many things, of whose bytes the server is not told.
+/// So many things. WHY: without their bytes, for small calls never have too many of them together.
 pub(crate) fn things(count: usize) -> Size {
     Size { things: count, bytes: 0 }
 }
