@@ -21,7 +21,7 @@ pub(crate) struct Program {
     /// The package, as its folder.
     folder: PathBuf,
     /// What cargo calls it, such as `conformance` for `tests/conformance.rs`.
-    pub(crate) name: String,
+    name: String,
     /// Whether it lies in `tests/`.
     pub(crate) is_integration: bool,
     executable: PathBuf,
@@ -116,4 +116,32 @@ pub(crate) fn binary(optimised: bool) -> Result<PathBuf, String> {
     let profile = if optimised { "release" } else { "debug" };
     let built = root().join("target").join(profile).join("tidegate");
     Ok(if optimised { built } else { BINARY.get_or_init(|| built).clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suites::Suite;
+
+    #[test]
+    fn a_stage_whose_program_is_not_there_has_failed() {
+        assert_eq!(Programs(Vec::new()).run(|_| true), Counts::one(false));
+    }
+
+    #[test]
+    fn a_suite_is_one_program_of_its_package() {
+        for (folder, name) in Suite::ALL.map(Suite::target) {
+            let program = |folder: &str, name: &str, is_integration| Program {
+                folder: root().join(folder),
+                name: name.to_owned(),
+                is_integration,
+                executable: PathBuf::new(),
+            };
+            assert!(root().join(folder).join("Cargo.toml").is_file(), "{folder}");
+            assert!(program(folder, name, true).is((folder, name)));
+            assert!(!program(folder, name, false).is((folder, name)), "a library of that name");
+            assert!(!program("crates/other", name, true).is((folder, name)));
+            assert!(!program(folder, "other", true).is((folder, name)));
+        }
+    }
 }

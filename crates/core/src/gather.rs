@@ -378,7 +378,9 @@ mod tests {
             let (answer, answered) = oneshot::channel();
             self.inside().calls.push_back((all.to_vec(), answer));
             answered.await.expect("no answer")?;
-            Ok(all.iter().map(|word| word.to_uppercase()).collect())
+            // The broker forgets `-`.
+            let answered = all.iter().filter(|word| **word != "-");
+            Ok(answered.map(|word| word.to_uppercase()).collect())
         }
     }
 
@@ -480,6 +482,17 @@ mod tests {
         }
         assert!(std::error::Error::source(&last).is_some());
         assert!(bench.inside().works.is_empty());
+    }
+
+    #[test]
+    fn who_has_no_part_in_an_answer_is_told_so() {
+        let (bench, lane) = start();
+        let [answered, forgotten] = ["a", "-"].map(|word| ask(&bench, &lane, word));
+        bench.run();
+        bench.answer(Ok(()));
+        assert_eq!(heard(answered).unwrap(), "A");
+        let error = heard(forgotten).unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::Unexpected, Operation::Settle));
     }
 
     #[test]
