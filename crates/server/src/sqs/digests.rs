@@ -2,19 +2,21 @@
 
 use md5::{Digest, Md5};
 
+use super::md5s;
 use super::message::{Attributes, Value};
+use super::shapes::Hex;
 
 const TRANSPORT_TEXT: u8 = 1;
 const TRANSPORT_BINARY: u8 = 2;
 
-/// The MD5 of a body, in hexadecimal.
-pub(crate) fn of_body(body: &[u8]) -> String {
-    hex(&Md5::digest(body))
+/// The MD5 of each body, in order.
+pub(crate) fn of_bodies(bodies: &[&[u8]]) -> Vec<Hex<32>> {
+    md5s::of_all(bodies).into_iter().map(Hex::from).collect()
 }
 
 /// The MD5 of message attributes, or of system attributes: sorted by name, each part with its length
 /// before it. `None` of none.
-pub(crate) fn of_attributes(attributes: &Attributes) -> Option<String> {
+pub(crate) fn of_attributes(attributes: &Attributes) -> Option<Hex<32>> {
     if attributes.is_empty() {
         return None;
     }
@@ -29,7 +31,7 @@ pub(crate) fn of_attributes(attributes: &Attributes) -> Option<String> {
         digest.update([transport]);
         sized(&mut digest, value);
     }
-    Some(hex(&digest.finalize()))
+    Some(Hex::from(<[u8; 16]>::from(digest.finalize())))
 }
 
 fn sized(digest: &mut Md5, bytes: &[u8]) {
@@ -57,12 +59,12 @@ mod tests {
 
     #[test]
     fn bodies_and_attributes_have_the_digests_that_aws_gives_them() {
-        assert_eq!(of_body(b"hello"), "5d41402abc4b2a76b9719d911017c592");
+        assert_eq!(of_bodies(&[b"hello"])[0].as_str(), "5d41402abc4b2a76b9719d911017c592");
         let one = Attributes::from([("test-key".into(), text("String", "test-value"))]);
-        assert_eq!(of_attributes(&one).unwrap(), "befa18540a897f7d022bf07057754a03");
+        assert_eq!(of_attributes(&one).unwrap().as_str(), "befa18540a897f7d022bf07057754a03");
         let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
         let trace = Attributes::from([("AWSTraceHeader".into(), text("String", trace))]);
-        assert_eq!(of_attributes(&trace).unwrap(), "5ae4d5d7636402d80f4eb6d213245a88");
+        assert_eq!(of_attributes(&trace).unwrap().as_str(), "5ae4d5d7636402d80f4eb6d213245a88");
         assert_eq!(of_attributes(&Attributes::new()), None);
     }
 

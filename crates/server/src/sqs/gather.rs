@@ -3,7 +3,9 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 
 use tokio::sync::oneshot;
 
@@ -54,8 +56,7 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
             !std::mem::replace(&mut state.is_running, true)
         };
         if begins {
-            // WHY: not in the caller's own future, which goes when the client does, and others wait.
-            tokio::spawn(self.clone().run(run));
+            begin(self.clone().run(run));
         }
         let lost = |_| Err(Code::InternalFailure.because("The request was lost; try again."));
         outcomes.await.unwrap_or_else(lost)
@@ -67,7 +68,12 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
         Fut: Future<Output = Outcomes<R>>,
     {
         let _idle = IdleOnDrop(&self);
+        let mut is_first = true;
         while let Some((items, groups)) = self.next() {
+            // WHY: whoever begins goes on with its own answer, and does not do others' work instead.
+            if !std::mem::replace(&mut is_first, false) {
+                tokio::task::yield_now().await;
+            }
             match run(items).await {
                 Ok(outcomes) => {
                     let mut outcomes = outcomes.into_iter();
@@ -106,6 +112,18 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
 
     fn state(&self) -> MutexGuard<'_, State<T, R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Goes as far as it can at once, as is all the way with a broker that waits for nothing, and the rest in a task.
+/// WHY: not in the caller's own future, which goes when the client does, and others wait.
+fn begin(running: impl Future<Output = ()> + Send + 'static) {
+    let mut running = Box::pin(running);
+    let mut context = Context::from_waker(Waker::noop());
+    // WHY: a panic is as little the caller's as in a task.
+    let begun = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context)));
+    if begun.is_ok_and(|begun| begun.is_pending()) {
+        tokio::spawn(running);
     }
 }
 

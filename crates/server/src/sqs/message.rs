@@ -4,6 +4,7 @@
 //! the other sent. What only the protocol knows is in headers that begin with `AWS.`, which it allows
 //! no attribute.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -13,7 +14,7 @@ use tidegate_core::limits::{HEADERS_BYTES_MAX, KIND_BYTES_MAX};
 use tidegate_core::task::{Headers, Task};
 use tidegate_core::{Kind, NewTask, Unique};
 
-use super::shapes::{AttributeValues, BodyText, MessageAttributeValue};
+use super::shapes::{AttributeValues, MessageAttributeValue};
 
 /// The type of an attribute that is not plain `String`; the attribute's name follows.
 const TYPE: &str = "AWS.Type.";
@@ -170,11 +171,11 @@ fn to_headers(attributes: Attributes, headers: &mut Headers) {
 }
 
 /// What a task is as a message: its body and all its attributes.
-pub(crate) fn read(task: &Task) -> (BodyText, Attributes) {
+pub(crate) fn read(task: &Task) -> (Cow<'_, str>, Attributes) {
     let (body, mut attributes) = match task.headers.get(BODY_BYTES) {
         Some(bytes) => overflow::split(&task.payload, bytes)
-            .unwrap_or_else(|| (task.payload.clone(), Attributes::new())),
-        None => (task.payload.clone(), Attributes::new()),
+            .unwrap_or_else(|| (&task.payload, Attributes::new())),
+        None => (&task.payload[..], Attributes::new()),
     };
     let theirs = task.headers.iter().filter(|(name, _)| !name.starts_with(OURS));
     attributes.extend(theirs.filter_map(|(name, value)| {
@@ -183,12 +184,11 @@ pub(crate) fn read(task: &Task) -> (BodyText, Attributes) {
     if task.kind != KIND_UNSAID || task.headers.contains_key(&type_of(KIND)) {
         attributes.entry(KIND.into()).or_insert_with(|| Attribute::text(task.kind.as_str()));
     }
-    match BodyText::of(body.clone()).filter(|body| is_allowed(body.as_str())) {
-        Some(body) => (body, attributes),
+    match std::str::from_utf8(body).ok().filter(|body| is_allowed(body)) {
+        Some(body) => (Cow::Borrowed(body), attributes),
         None => {
             attributes.insert(ENCODING.into(), Attribute::text("base64"));
-            let encoded = Bytes::from(STANDARD.encode(body));
-            (BodyText::of(encoded).unwrap_or_default(), attributes)
+            (Cow::Owned(STANDARD.encode(body)), attributes)
         }
     }
 }
@@ -264,9 +264,8 @@ mod overflow {
     }
 
     /// `None` if it is not what `append` made.
-    pub(super) fn split(payload: &Bytes, body_bytes: &str) -> Option<(Bytes, Attributes)> {
-        let body_bytes: usize = body_bytes.parse().ok()?;
-        let mut rest = payload.get(body_bytes..)?;
+    pub(super) fn split<'a>(payload: &'a [u8], body_bytes: &str) -> Option<(&'a [u8], Attributes)> {
+        let (body, mut rest) = payload.split_at_checked(body_bytes.parse().ok()?)?;
         let mut attributes = Attributes::new();
         while !rest.is_empty() {
             let name = String::from_utf8(sized(&mut rest)?.to_vec()).ok()?;
@@ -278,7 +277,7 @@ mod overflow {
             };
             attributes.insert(name, Attribute { data_type, value });
         }
-        Some((payload.slice(..body_bytes), attributes))
+        Some((body, attributes))
     }
 
     fn sized<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -362,7 +361,7 @@ mod tests {
             let task = task(outgoing(sent.clone()).into_task());
             assert_eq!(task.payload.len() > 20_000, long > 1);
             let (body, received) = read(&task);
-            assert_eq!(body.as_str(), "body");
+            assert_eq!(body, "body");
             assert_eq!(received, sent);
         }
     }
@@ -381,7 +380,7 @@ mod tests {
         for (payload, body) in [(vec![0xff, 0xfe], "//4="), (vec![b'a', 0], "YQA=")] {
             let native = task(NewTask::new("mail.welcome", payload).header("tenant", "acme"));
             let (text, attributes) = read(&native);
-            assert_eq!(text.as_str(), body);
+            assert_eq!(text, body);
             let expected =
                 [("datacontentencoding", "base64"), ("tenant", "acme"), ("type", "mail.welcome")];
             let expected = expected.map(|(n, v)| (n.to_owned(), Attribute::text(v)));

@@ -1,8 +1,8 @@
 //! The protocol of Amazon SQS over a broker.
 //!
 //! `action` names what can be asked and `actions` does it; `shapes` has one type for each request and
-//! answer, which `wire` reads and writes in both forms with the help of `query`; `errors` are the
-//! protocol's. What its words are among ours is in `message` (a task), `attributes` (a queue's spec),
+//! answer, which `wire` reads and writes in both forms with the help of `query` and `json`; `errors` are the
+//! protocol's, and `digests` (many at once: `md5s`) what clients compare. What its words are among ours is in `message` (a task), `attributes` (a queue's spec),
 //! `receipt` (a lease's token) and `account` (a queue's name). `room` bounds what
 //! answers take, and `polls` how many receives wait.
 
@@ -16,8 +16,10 @@ mod errors;
 #[doc(hidden)]
 pub mod fuzzing;
 mod gather;
+mod json;
 mod limits;
 mod lists;
+mod md5s;
 mod message;
 #[cfg(test)]
 mod model;

@@ -30,10 +30,10 @@ pub(crate) struct Receipt {
 
 impl Receipt {
     /// Of a lease that was just handed out.
-    pub(crate) fn of(lease: Lease) -> Self {
+    pub(crate) fn of(lease: &Lease) -> Self {
         let received_at = lease.until.as_millis().saturating_sub(lease.duration.as_millis() as u64);
         let received_at = Timestamp::from_millis(received_at);
-        Self { received_at, until: lease.until, id: lease.task.id, token: lease.token }
+        Self { received_at, until: lease.until, id: lease.task.id, token: lease.token.clone() }
     }
 
     /// The handle: base64 of version, moments, id, check and token.

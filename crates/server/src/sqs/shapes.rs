@@ -8,6 +8,7 @@ use std::ops::Deref;
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
+use tidegate_core::TaskId;
 
 use super::lists::{Entries, List, Named, SentAttributes};
 
@@ -90,11 +91,11 @@ macro_rules! request {
 }
 
 macro_rules! answer {
-    ($($shape:ident { $($(#[$attr:meta])* $field:ident: $kind:ty,)* })*) => {
+    ($($shape:ident $(<$lt:lifetime>)? { $($(#[$attr:meta])* $field:ident: $kind:ty,)* })*) => {
         $(
             #[derive(Clone, Debug, Default, Serialize)]
             #[serde(rename_all = "PascalCase")]
-            pub(crate) struct $shape { $($(#[$attr])* pub(crate) $field: $kind,)* }
+            pub(crate) struct $shape $(<$lt>)? { $($(#[$attr])* pub(crate) $field: $kind,)* }
         )*
     };
 }
@@ -279,39 +280,39 @@ answer! {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_token: Option<String>,
     }
-    ReceiveMessageResult {
+    ReceiveMessageResult<'a> {
         #[serde(skip_serializing_if = "Vec::is_empty")]
-        messages: Vec<Message>,
+        messages: Vec<Message<'a>>,
     }
     SendMessageResult {
         #[serde(rename = "MD5OfMessageBody")]
-        md5_of_message_body: String,
+        md5_of_message_body: Hex<32>,
         #[serde(rename = "MD5OfMessageAttributes", skip_serializing_if = "Option::is_none")]
-        md5_of_message_attributes: Option<String>,
+        md5_of_message_attributes: Option<Hex<32>>,
         #[serde(rename = "MD5OfMessageSystemAttributes", skip_serializing_if = "Option::is_none")]
-        md5_of_message_system_attributes: Option<String>,
-        message_id: String,
+        md5_of_message_system_attributes: Option<Hex<32>>,
+        message_id: Hex<36>,
         #[serde(skip_serializing_if = "Option::is_none")]
         sequence_number: Option<String>,
     }
-    SendMessageBatchResultEntry {
-        id: String,
+    SendMessageBatchResultEntry<'a> {
+        id: Text<'a>,
         #[serde(flatten)]
         sent: SendMessageResult,
     }
-    IdOnly { id: String, }
+    IdOnly<'a> { id: Text<'a>, }
     BatchResultErrorEntry { id: String, sender_fault: bool, code: String, message: String, }
     StartMessageMoveTaskResult { task_handle: String, }
-    Message {
-        message_id: String,
+    Message<'a> {
+        message_id: Hex<36>,
         receipt_handle: String,
         #[serde(rename = "MD5OfBody")]
-        md5_of_body: String,
-        body: BodyText,
+        md5_of_body: Hex<32>,
+        body: Text<'a>,
         #[serde(skip_serializing_if = "Pairs::is_empty")]
         attributes: Pairs,
         #[serde(rename = "MD5OfMessageAttributes", skip_serializing_if = "Option::is_none")]
-        md5_of_message_attributes: Option<String>,
+        md5_of_message_attributes: Option<Hex<32>>,
         #[serde(skip_serializing_if = "AttributeValues::is_empty")]
         message_attributes: AttributeValues,
     }
@@ -326,22 +327,39 @@ pub(crate) struct BatchResult<T> {
     pub(crate) failed: Vec<BatchResultErrorEntry>,
 }
 
-/// A body: the bytes of the task, which are text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BodyText(bytes::Bytes);
+/// Hexadecimal digits, and the hyphens of an id, as many as there always are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hex<const CHARS: usize>([u8; CHARS]);
 
-impl BodyText {
-    /// The bytes as text, if they are.
-    pub(crate) fn of(bytes: bytes::Bytes) -> Option<Self> {
-        std::str::from_utf8(&bytes).is_ok().then_some(Self(bytes))
+impl From<[u8; 16]> for Hex<32> {
+    fn from(bytes: [u8; 16]) -> Self {
+        let mut chars = [0; 32];
+        uuid::Uuid::from_bytes(bytes).simple().encode_lower(&mut chars);
+        Self(chars)
     }
+}
 
+impl From<TaskId> for Hex<36> {
+    fn from(id: TaskId) -> Self {
+        let mut chars = [0; 36];
+        uuid::Uuid::from_bytes(*id.as_bytes()).hyphenated().encode_lower(&mut chars);
+        Self(chars)
+    }
+}
+
+impl<const CHARS: usize> Default for Hex<CHARS> {
+    fn default() -> Self {
+        Self([b'0'; CHARS])
+    }
+}
+
+impl<const CHARS: usize> Hex<CHARS> {
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
-impl Serialize for BodyText {
+impl<const CHARS: usize> Serialize for Hex<CHARS> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }

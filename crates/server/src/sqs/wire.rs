@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::action::Action;
 use super::errors::{Code, Failure};
+use super::json::{self, Json};
 use super::query::{self, Form as Fields};
 use super::room::Taken;
 
@@ -93,8 +94,21 @@ impl<'a> Request<'a> {
 
     /// An answer with this shape.
     pub(crate) fn answer(&self, shape: &impl Serialize) -> Result<Answer, Failure> {
+        self.answer_as(shape, |shape| serde_json::to_vec(shape))
+    }
+
+    /// The same of a shape that is answered often.
+    pub(crate) fn answer_often(&self, shape: &impl Json) -> Result<Answer, Failure> {
+        self.answer_as(shape, json::written)
+    }
+
+    fn answer_as<T: Serialize>(
+        &self,
+        shape: &T,
+        json: impl FnOnce(&T) -> serde_json::Result<Vec<u8>>,
+    ) -> Result<Answer, Failure> {
         let written = match self.members {
-            Members::Json(_) => serde_json::to_vec(shape).map(Written::Json),
+            Members::Json(_) => json(shape).map(Written::Json),
             Members::Query(_) => serde_json::to_value(shape).map(Written::Query),
         };
         let unwritten = |error| {
@@ -235,12 +249,19 @@ fn response(
     body: Vec<u8>,
     request_id: &str,
 ) -> Response<Bytes> {
-    // WHY: it may wait for long, and what it grew into is up to twice as large.
-    let mut response = Response::new(Bytes::from(body.into_boxed_slice()));
+    let mut response = Response::new(Bytes::from(fitting(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);
     if let Ok(request_id) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert(REQUEST_ID, request_id);
     }
     response
+}
+
+/// WHY: it may wait for long, and what it grew into is up to twice as large.
+fn fitting(mut body: Vec<u8>) -> Vec<u8> {
+    if body.capacity() > body.len() + body.len() / 4 {
+        body.shrink_to_fit();
+    }
+    body
 }

@@ -1,7 +1,5 @@
 //! What all batches have in common.
 
-use std::collections::HashSet;
-
 use crate::sqs::errors::{Code, Failure};
 use crate::sqs::limits::{BATCH_MAX, ID_CHARS_MAX};
 use crate::sqs::lists::Entries;
@@ -24,7 +22,7 @@ pub(super) fn check<'a, T>(
             format!("Maximum number of entries per request are {BATCH_MAX}. You have sent {sent}.");
         return Err(Code::TooManyEntriesInBatchRequest.because(why));
     }
-    let mut ids = HashSet::with_capacity(entries.len());
+    let mut ids: Vec<&str> = Vec::with_capacity(entries.len());
     for (n, entry_) in entries.iter().enumerate() {
         let id = id(entry_).ok_or_else(|| Failure::missing(&format!("{entry}.{}.Id", n + 1)))?;
         if !is_id(id) {
@@ -32,9 +30,11 @@ pub(super) fn check<'a, T>(
                        underscores. It can be at most 80 letters long.";
             return Err(Code::InvalidBatchEntryId.because(why));
         }
-        if !ids.insert(id.0.as_ref()) {
+        // WHY: there are so few that to look at each is the fastest.
+        if ids.contains(&id.0.as_ref()) {
             return Err(Code::BatchEntryIdsNotDistinct.because(format!("Id {id} repeated.")));
         }
+        ids.push(&id.0);
     }
     Ok(())
 }
@@ -46,13 +46,16 @@ pub(super) fn is_id(id: &str) -> bool {
 }
 
 /// The answer, of what became of each entry.
-pub(super) fn result<T>(done: Vec<(String, Result<T, Failure>)>) -> BatchResult<T> {
+pub(super) fn result<'a, T, S>(
+    done: Vec<(Text<'a>, Result<T, Failure>)>,
+    successful: impl Fn(Text<'a>, T) -> S,
+) -> BatchResult<S> {
     let mut result = BatchResult { successful: Vec::with_capacity(done.len()), failed: Vec::new() };
     for (id, done) in done {
         match done {
-            Ok(entry) => result.successful.push(entry),
+            Ok(done) => result.successful.push(successful(id, done)),
             Err(Failure { code, message }) => result.failed.push(BatchResultErrorEntry {
-                id,
+                id: id.0.into_owned(),
                 sender_fault: code.is_senders(),
                 code: code.query_code().to_owned(),
                 message,

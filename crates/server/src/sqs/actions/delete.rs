@@ -6,6 +6,7 @@ use tidegate_core::{Lost, Settled, Verdict};
 
 use super::batch;
 use crate::sqs::errors::Failure;
+use crate::sqs::limits::BATCH_MAX;
 use crate::sqs::queues::Queue;
 use crate::sqs::receipt::Receipt;
 use crate::sqs::service::Call;
@@ -35,21 +36,17 @@ pub(super) async fn delete_batch(
     let DeleteMessageBatchRequest { queue_url, entries } = request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;
-    let (mut done, mut verdicts) = (Vec::new(), Vec::new());
+    let (mut done, mut verdicts) = (Vec::with_capacity(BATCH_MAX), Vec::with_capacity(BATCH_MAX));
     for DeleteMessageBatchRequestEntry { id, receipt_handle } in entries.unwrap_or_default().first {
-        let id = id.map(|id| id.0.into_owned()).unwrap_or_default();
         let receipt = read(call, &queue, receipt_handle.as_ref()).await;
-        let entry = receipt.map(|receipt| {
-            verdicts.push((receipt.token, Verdict::Complete));
-            IdOnly { id: id.clone() }
-        });
-        done.push((id, entry));
+        let entry = receipt.map(|receipt| verdicts.push((receipt.token, Verdict::Complete)));
+        done.push((id.unwrap_or_default(), entry));
     }
     if !verdicts.is_empty() {
         let settled = queue.place.settle(verdicts).await;
         let _ = call.service().queues().seen(&queue.name, settled)?;
     }
-    request.answer(&batch::result(done))
+    request.answer_often(&batch::result(done, |id, ()| IdOnly { id }))
 }
 
 /// The receipt of a handle that may delete its message.

@@ -72,9 +72,8 @@ pub(super) async fn receive(call: &Call<'_>, request: &Request<'_>) -> Result<An
         false => within_room(call.service(), &queue, &options).await?,
     };
     queue.place.handed_out(leases.len());
-    let message = |lease| to_message(call, &queue, lease, &system, &asked);
-    let messages = leases.into_iter().map(message).collect();
-    Ok(request.answer(&ReceiveMessageResult { messages })?.within(taken))
+    let messages = messages(call, &queue, &leases, &system, &asked);
+    Ok(request.answer_often(&ReceiveMessageResult { messages })?.within(taken))
 }
 
 /// Receives no more than there is room for. What is there is received once its room is taken; who waits for
@@ -247,27 +246,30 @@ async fn receive_due(
     }
 }
 
-fn to_message(
+fn messages<'a>(
     call: &Call<'_>,
     queue: &Queue,
-    lease: Lease,
+    leases: &'a [Lease],
     system: &[Text<'_>],
     asked: &[Text<'_>],
-) -> Message {
-    let task = &lease.task;
-    let (body, mut attributes) = message::read(task);
-    message::keep_asked(&mut attributes, asked);
-    let received_at = lease.until.as_millis().saturating_sub(lease.duration.as_millis() as u64);
-    let system = system_attributes(call, queue, task, Timestamp::from_millis(received_at), system);
-    Message {
-        message_id: task.id.to_string(),
-        md5_of_body: digests::of_body(body.as_str().as_bytes()),
-        body,
-        attributes: system,
-        md5_of_message_attributes: digests::of_attributes(&attributes),
-        message_attributes: message::to_wire(attributes),
-        receipt_handle: Receipt::of(lease).to_handle(&queue.name),
-    }
+) -> Vec<Message<'a>> {
+    let read: Vec<_> = leases.iter().map(|lease| message::read(&lease.task)).collect();
+    let bodies: Vec<_> = read.iter().map(|(body, _)| body.as_bytes()).collect();
+    let md5s = digests::of_bodies(&bodies);
+    let message = |((lease, (body, mut attributes)), md5_of_body): ((&Lease, _), _)| {
+        message::keep_asked(&mut attributes, asked);
+        let receipt = Receipt::of(lease);
+        Message {
+            message_id: lease.task.id.into(),
+            md5_of_body,
+            body: Text(body),
+            attributes: system_attributes(call, queue, &lease.task, receipt.received_at, system),
+            md5_of_message_attributes: digests::of_attributes(&attributes),
+            message_attributes: message::to_wire(attributes),
+            receipt_handle: receipt.to_handle(&queue.name),
+        }
+    };
+    leases.iter().zip(read).zip(md5s).map(message).collect()
 }
 
 fn system_attributes(

@@ -16,7 +16,7 @@ use crate::sqs::message::{Deduplication, Outgoing};
 use crate::sqs::queues::Queue;
 use crate::sqs::service::Call;
 use crate::sqs::shapes::{
-    SendMessageBatchRequest, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
+    Hex, SendMessageBatchRequest, SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     SendMessageRequest, SendMessageResult, Text,
 };
 use crate::sqs::wire::{Answer, Request};
@@ -26,6 +26,7 @@ const ENTRY: &str = "SendMessageBatchRequestEntry";
 /// A message as a client sends it, alone or in a batch.
 struct Sent<'a> {
     body: Option<Text<'a>>,
+    md5_of_body: Hex<32>,
     delay_seconds: Option<i64>,
     attributes: SentAttributes,
     system_attributes: SentAttributes,
@@ -52,6 +53,7 @@ pub(super) async fn send(call: &Call<'_>, request: &Request<'_>) -> Result<Answe
     } = request.parse()?;
     let queue = call.queue(queue_url.as_deref()).await?;
     let sent = Sent {
+        md5_of_body: md5s(&[&message_body]).into_iter().next().unwrap_or_default(),
         body: message_body,
         delay_seconds,
         attributes: message_attributes.unwrap_or_default(),
@@ -70,7 +72,7 @@ pub(super) async fn send(call: &Call<'_>, request: &Request<'_>) -> Result<Answe
     let outcomes = queue.place.enqueue(vec![message.into_task()]).await;
     let outcomes = call.service().queues().seen(&queue.name, outcomes)?;
     let enqueued = outcomes.into_iter().next().unwrap_or_else(|| Err(unknown()));
-    request.answer(&told(&queue, answer, enqueued?))
+    request.answer_often(&told(&queue, answer, enqueued?))
 }
 
 pub(super) async fn send_batch(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
@@ -79,8 +81,11 @@ pub(super) async fn send_batch(call: &Call<'_>, request: &Request<'_>) -> Result
     batch::check(entries.as_ref(), ENTRY, |entry| entry.id.as_ref())?;
     let mut done = Vec::with_capacity(BATCH_MAX);
     let (mut tasks, mut bytes_of_all) = (Vec::with_capacity(BATCH_MAX), 0);
-    for entry in entries.unwrap_or_default().first {
-        let (id, sent) = sent(entry);
+    let entries = entries.unwrap_or_default().first;
+    let bodies: Vec<_> = entries.iter().map(|entry| &entry.message_body).collect();
+    let md5s = md5s(&bodies);
+    for (entry, md5_of_body) in entries.into_iter().zip(md5s) {
+        let (id, sent) = sent(entry, md5_of_body);
         let ready = match ready(call, &queue, sent) {
             Ok(ready) => ready,
             Err(failure) => {
@@ -118,15 +123,21 @@ pub(super) async fn send_batch(call: &Call<'_>, request: &Request<'_>) -> Result
     let done = done.into_iter().map(|(id, checked)| {
         let entry = checked.and_then(|answer| {
             let enqueued = outcomes.next().unwrap_or_else(|| Err(unknown()))?;
-            let sent = told(&queue, answer, enqueued);
-            Ok(SendMessageBatchResultEntry { id: id.clone(), sent })
+            Ok(told(&queue, answer, enqueued))
         });
         (id, entry)
     });
-    request.answer(&batch::result(done.collect()))
+    let entry = |id, sent| SendMessageBatchResultEntry { id, sent };
+    request.answer_often(&batch::result(done.collect(), entry))
 }
 
-fn sent(entry: SendMessageBatchRequestEntry<'_>) -> (String, Sent<'_>) {
+/// The MD5s of bodies, those of none included.
+fn md5s(bodies: &[&Option<Text<'_>>]) -> Vec<Hex<32>> {
+    let texts = bodies.iter().map(|body| body.as_deref().unwrap_or_default().as_bytes());
+    digests::of_bodies(&texts.collect::<Vec<_>>())
+}
+
+fn sent(entry: SendMessageBatchRequestEntry<'_>, md5_of_body: Hex<32>) -> (Text<'_>, Sent<'_>) {
     let SendMessageBatchRequestEntry {
         id,
         message_body,
@@ -138,13 +149,14 @@ fn sent(entry: SendMessageBatchRequestEntry<'_>) -> (String, Sent<'_>) {
     } = entry;
     let sent = Sent {
         body: message_body,
+        md5_of_body,
         delay_seconds,
         attributes: message_attributes.unwrap_or_default(),
         system_attributes: message_system_attributes.unwrap_or_default(),
         deduplication_id: message_deduplication_id,
         group_id: message_group_id,
     };
-    (id.map(|id| id.0.into_owned()).unwrap_or_default(), sent)
+    (id.unwrap_or_default(), sent)
 }
 
 /// What is missing in an entry is a wrong value of the batch.
@@ -160,8 +172,15 @@ fn unknown() -> Failure {
 }
 
 fn ready(call: &Call<'_>, queue: &Queue, sent: Sent<'_>) -> Result<Ready, Failure> {
-    let Sent { body, delay_seconds, attributes, system_attributes, deduplication_id, group_id } =
-        sent;
+    let Sent {
+        body,
+        md5_of_body,
+        delay_seconds,
+        attributes,
+        system_attributes,
+        deduplication_id,
+        group_id,
+    } = sent;
     let body =
         body.filter(|body| !body.is_empty()).ok_or_else(|| Failure::missing("MessageBody"))?;
     checks::body(&body)?;
@@ -172,10 +191,10 @@ fn ready(call: &Call<'_>, queue: &Queue, sent: Sent<'_>) -> Result<Ready, Failur
     let deduplication = deduplication(queue, &body, deduplication_id, group.as_deref())?;
     let bytes = body.len() + checks::bytes_of(&attributes);
     let answer = SendMessageResult {
-        md5_of_message_body: digests::of_body(body.as_bytes()),
+        md5_of_message_body: md5_of_body,
         md5_of_message_attributes: digests::of_attributes(&attributes),
         md5_of_message_system_attributes: digests::of_attributes(&system),
-        message_id: String::new(),
+        message_id: Hex::default(),
         sequence_number: None,
     };
     let trace = system.into_values().next().and_then(|attribute| match attribute.value {
@@ -191,7 +210,7 @@ fn ready(call: &Call<'_>, queue: &Queue, sent: Sent<'_>) -> Result<Ready, Failur
 
 fn told(queue: &Queue, answer: SendMessageResult, enqueued: Enqueued) -> SendMessageResult {
     let sequence = queue.hot.is_fifo.then(|| sequence_number(enqueued.sequence));
-    SendMessageResult { message_id: enqueued.id.to_string(), sequence_number: sequence, ..answer }
+    SendMessageResult { message_id: enqueued.id.into(), sequence_number: sequence, ..answer }
 }
 
 fn most(call: &Call<'_>, queue: &Queue) -> usize {

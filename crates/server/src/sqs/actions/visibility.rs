@@ -41,17 +41,15 @@ pub(super) async fn change_batch(
     for entry in entries.unwrap_or_default().first {
         let ChangeMessageVisibilityBatchRequestEntry { id, receipt_handle, visibility_timeout } =
             entry;
-        let id = id.map(|id| id.0.into_owned()).unwrap_or_default();
         let timeout = visibility_timeout.unwrap_or(0);
         let changed = change_one(call.service(), &queue, receipt_handle.as_ref(), timeout).await;
-        let changed = changed.map(|()| IdOnly { id: id.clone() });
         if let Err(Failure { code: Code::QueueDoesNotExist, .. }) = &changed {
             let _ = call.service().queues().seen(&queue.name, changed)?;
             continue;
         }
-        done.push((id, changed));
+        done.push((id.unwrap_or_default(), changed));
     }
-    request.answer(&batch::result(done))
+    request.answer_often(&batch::result(done, |id, ()| IdOnly { id }))
 }
 
 async fn change_one(

@@ -206,15 +206,16 @@ fn answers() -> Vec<(&'static str, Vec<String>)> {
         binary_list_values: None,
         data_type: text(),
     };
+    let md5 = Some(Hex::default());
     let sent = SendMessageResult {
-        md5_of_message_attributes: text(),
-        md5_of_message_system_attributes: text(),
+        md5_of_message_attributes: md5,
+        md5_of_message_system_attributes: md5,
         sequence_number: text(),
         ..SendMessageResult::default()
     };
     let message = Message {
         attributes: pairs(),
-        md5_of_message_attributes: text(),
+        md5_of_message_attributes: md5,
         message_attributes: AttributeValues::from([(String::new(), attribute.clone())]),
         ..Message::default()
     };
@@ -228,7 +229,7 @@ fn answers() -> Vec<(&'static str, Vec<String>)> {
         failure_reason: text(),
         ..ListMessageMoveTasksResultEntry::default()
     };
-    let entry = SendMessageBatchResultEntry { id: String::new(), sent: sent.clone() };
+    let entry = SendMessageBatchResultEntry { id: Text::default(), sent: sent.clone() };
     let urls = || vec![String::new()];
     vec![
         ("BatchResultErrorEntry", of(&BatchResultErrorEntry::default())),
