@@ -1,7 +1,10 @@
 //! A gate that is open.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::request::Parts;
+use memchr::memmem;
 use tidegate_core::{Access, Timestamp};
 
 use super::{Gate, Identity, account_of, is_region};
@@ -14,19 +17,25 @@ pub struct Anybody;
 
 impl Gate for Anybody {
     fn identify(&self, parts: &Parts, _: &Bytes, _: Timestamp) -> Result<Identity, Failure> {
-        Ok(named(credential(parts).as_deref().unwrap_or_default()))
+        Ok(named(&credential(parts).unwrap_or_default()))
     }
 }
 
+/// What a credential stands behind.
+const NAME: &[u8] = b"Credential=";
+
 /// `KEY/DATE/REGION/SERVICE/aws4_request`, from the header or from a presigned address.
-fn credential(parts: &Parts) -> Option<String> {
-    let header = parts.headers.get(http::header::AUTHORIZATION).and_then(|it| it.to_str().ok());
-    if let Some((_, credential)) = header.and_then(|header| header.split_once("Credential=")) {
-        return credential.split([',', ' ']).next().map(str::to_owned);
+fn credential(parts: &Parts) -> Option<Cow<'_, str>> {
+    let header =
+        parts.headers.get(http::header::AUTHORIZATION).map_or(&b""[..], |it| it.as_bytes());
+    if let Some(at) = memmem::find(header, NAME) {
+        let credential =
+            header.get(at + NAME.len()..)?.split(|b| matches!(b, b',' | b' ')).next()?;
+        return std::str::from_utf8(credential).ok().map(Cow::Borrowed);
     }
     let query = parts.uri.query()?;
     let mut pairs = form_urlencoded::parse(query.as_bytes());
-    pairs.find(|(name, _)| name == "X-Amz-Credential").map(|(_, value)| value.into_owned())
+    pairs.find(|(name, _)| name == "X-Amz-Credential").map(|(_, value)| value)
 }
 
 fn named(credential: &str) -> Identity {

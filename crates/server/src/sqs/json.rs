@@ -31,6 +31,13 @@ pub(crate) fn written(shape: &impl Json) -> serde_json::Result<Vec<u8>> {
     Ok(written)
 }
 
+/// A member's name with all that stands between it and its value.
+macro_rules! name {
+    ($name:literal) => {
+        concat!("\"", $name, "\":")
+    };
+}
+
 /// An object that is written, member by member.
 struct Object<'a> {
     into: &'a mut Vec<u8>,
@@ -43,10 +50,10 @@ impl<'a> Object<'a> {
         Self { into, before: b'{' }
     }
 
+    /// The name of the next member, as [`name!`] has it.
     fn name(&mut self, name: &str) {
-        self.into.extend([self.before, b'"']);
-        self.into.extend(name.as_bytes());
-        self.into.extend(b"\":");
+        self.into.push(self.before);
+        self.into.extend_from_slice(name.as_bytes());
         self.before = b',';
     }
 
@@ -54,7 +61,7 @@ impl<'a> Object<'a> {
     fn plain(&mut self, name: &str, text: &str) {
         self.name(name);
         self.into.push(b'"');
-        self.into.extend(text.as_bytes());
+        self.into.extend_from_slice(text.as_bytes());
         self.into.push(b'"');
     }
 
@@ -113,7 +120,7 @@ impl Json for ReceiveMessageResult<'_> {
         let Self { messages } = self;
         let mut object = Object::begin(into);
         if !messages.is_empty() {
-            object.list("Messages", messages)?;
+            object.list(name!("Messages"), messages)?;
         }
         object.end();
         Ok(())
@@ -136,18 +143,18 @@ impl Json for Message<'_> {
             message_attributes,
         } = self;
         let mut object = Object::begin(into);
-        object.plain("MessageId", message_id.as_str());
-        object.plain("ReceiptHandle", receipt_handle);
-        object.plain("MD5OfBody", md5_of_body.as_str());
-        object.text("Body", body)?;
+        object.plain(name!("MessageId"), message_id.as_str());
+        object.plain(name!("ReceiptHandle"), receipt_handle);
+        object.plain(name!("MD5OfBody"), md5_of_body.as_str());
+        object.text(name!("Body"), body)?;
         if !attributes.is_empty() {
-            object.value("Attributes", attributes)?;
+            object.value(name!("Attributes"), attributes)?;
         }
         if let Some(md5) = md5_of_message_attributes {
-            object.plain("MD5OfMessageAttributes", md5.as_str());
+            object.plain(name!("MD5OfMessageAttributes"), md5.as_str());
         }
         if !message_attributes.is_empty() {
-            object.value("MessageAttributes", message_attributes)?;
+            object.value(name!("MessageAttributes"), message_attributes)?;
         }
         object.end();
         Ok(())
@@ -163,16 +170,16 @@ impl SendMessageResult {
             message_id,
             sequence_number,
         } = self;
-        object.plain("MD5OfMessageBody", md5_of_message_body.as_str());
+        object.plain(name!("MD5OfMessageBody"), md5_of_message_body.as_str());
         if let Some(md5) = md5_of_message_attributes {
-            object.plain("MD5OfMessageAttributes", md5.as_str());
+            object.plain(name!("MD5OfMessageAttributes"), md5.as_str());
         }
         if let Some(md5) = md5_of_message_system_attributes {
-            object.plain("MD5OfMessageSystemAttributes", md5.as_str());
+            object.plain(name!("MD5OfMessageSystemAttributes"), md5.as_str());
         }
-        object.plain("MessageId", message_id.as_str());
+        object.plain(name!("MessageId"), message_id.as_str());
         if let Some(number) = sequence_number {
-            object.plain("SequenceNumber", number);
+            object.plain(name!("SequenceNumber"), number);
         }
     }
 }
@@ -198,7 +205,7 @@ impl Json for SendMessageBatchResultEntry<'_> {
     fn write(&self, into: &mut Vec<u8>) -> Result {
         let Self { id, sent } = self;
         let mut object = Object::begin(into);
-        object.text("Id", id)?;
+        object.text(name!("Id"), id)?;
         sent.write_members(&mut object);
         object.end();
         Ok(())
@@ -213,7 +220,7 @@ impl Json for IdOnly<'_> {
     fn write(&self, into: &mut Vec<u8>) -> Result {
         let Self { id } = self;
         let mut object = Object::begin(into);
-        object.text("Id", id)?;
+        object.text(name!("Id"), id)?;
         object.end();
         Ok(())
     }
@@ -227,9 +234,9 @@ impl<T: Json> Json for BatchResult<T> {
     fn write(&self, into: &mut Vec<u8>) -> Result {
         let Self { successful, failed } = self;
         let mut object = Object::begin(into);
-        object.list("Successful", successful)?;
+        object.list(name!("Successful"), successful)?;
         if !failed.is_empty() {
-            object.value("Failed", failed)?;
+            object.value(name!("Failed"), failed)?;
         }
         object.end();
         Ok(())

@@ -20,15 +20,15 @@ type Lanes = u32x8;
 const BEGIN: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 /// A number for each step (RFC 1321, 3.4: 2^32 times the sine of the step, without its sign).
 #[rustfmt::skip]
-const SINES: [u32; 64] = [
-    0xd76a_a478, 0xe8c7_b756, 0x2420_70db, 0xc1bd_ceee, 0xf57c_0faf, 0x4787_c62a, 0xa830_4613, 0xfd46_9501,
-    0x6980_98d8, 0x8b44_f7af, 0xffff_5bb1, 0x895c_d7be, 0x6b90_1122, 0xfd98_7193, 0xa679_438e, 0x49b4_0821,
-    0xf61e_2562, 0xc040_b340, 0x265e_5a51, 0xe9b6_c7aa, 0xd62f_105d, 0x0244_1453, 0xd8a1_e681, 0xe7d3_fbc8,
-    0x21e1_cde6, 0xc337_07d6, 0xf4d5_0d87, 0x455a_14ed, 0xa9e3_e905, 0xfcef_a3f8, 0x676f_02d9, 0x8d2a_4c8a,
-    0xfffa_3942, 0x8771_f681, 0x6d9d_6122, 0xfde5_380c, 0xa4be_ea44, 0x4bde_cfa9, 0xf6bb_4b60, 0xbebf_bc70,
-    0x289b_7ec6, 0xeaa1_27fa, 0xd4ef_3085, 0x0488_1d05, 0xd9d4_d039, 0xe6db_99e5, 0x1fa2_7cf8, 0xc4ac_5665,
-    0xf429_2244, 0x432a_ff97, 0xab94_23a7, 0xfc93_a039, 0x655b_59c3, 0x8f0c_cc92, 0xffef_f47d, 0x8584_5dd1,
-    0x6fa8_7e4f, 0xfe2c_e6e0, 0xa301_4314, 0x4e08_11a1, 0xf753_7e82, 0xbd3a_f235, 0x2ad7_d2bb, 0xeb86_d391,
+const SINES: [[u32; 16]; 4] = [
+    [0xd76a_a478, 0xe8c7_b756, 0x2420_70db, 0xc1bd_ceee, 0xf57c_0faf, 0x4787_c62a, 0xa830_4613, 0xfd46_9501,
+     0x6980_98d8, 0x8b44_f7af, 0xffff_5bb1, 0x895c_d7be, 0x6b90_1122, 0xfd98_7193, 0xa679_438e, 0x49b4_0821],
+    [0xf61e_2562, 0xc040_b340, 0x265e_5a51, 0xe9b6_c7aa, 0xd62f_105d, 0x0244_1453, 0xd8a1_e681, 0xe7d3_fbc8,
+     0x21e1_cde6, 0xc337_07d6, 0xf4d5_0d87, 0x455a_14ed, 0xa9e3_e905, 0xfcef_a3f8, 0x676f_02d9, 0x8d2a_4c8a],
+    [0xfffa_3942, 0x8771_f681, 0x6d9d_6122, 0xfde5_380c, 0xa4be_ea44, 0x4bde_cfa9, 0xf6bb_4b60, 0xbebf_bc70,
+     0x289b_7ec6, 0xeaa1_27fa, 0xd4ef_3085, 0x0488_1d05, 0xd9d4_d039, 0xe6db_99e5, 0x1fa2_7cf8, 0xc4ac_5665],
+    [0xf429_2244, 0x432a_ff97, 0xab94_23a7, 0xfc93_a039, 0x655b_59c3, 0x8f0c_cc92, 0xffef_f47d, 0x8584_5dd1,
+     0x6fa8_7e4f, 0xfe2c_e6e0, 0xa301_4314, 0x4e08_11a1, 0xf753_7e82, 0xbd3a_f235, 0x2ad7_d2bb, 0xeb86_d391],
 ];
 
 /// The MD5 of each text, in order.
@@ -95,7 +95,6 @@ fn read_block(into: &mut [u8; BLOCK], text: &[u8], n: usize) {
 }
 
 /// Takes one block of each text in.
-#[expect(clippy::many_single_char_names, reason = "the names of RFC 1321")]
 fn compress(state: &mut [Lanes; 4], block: &[[u8; BLOCK]; LANES]) {
     let word = |n: usize| {
         let of = |lane: &[u8; BLOCK]| {
@@ -105,26 +104,38 @@ fn compress(state: &mut [Lanes; 4], block: &[[u8; BLOCK]; LANES]) {
         Lanes::new(std::array::from_fn(|lane| block.get(lane).map_or(0, of)))
     };
     let words: [Lanes; 16] = std::array::from_fn(word);
-    let [mut a, mut b, mut c, mut d] = *state;
-    let mut round = |first: usize,
-                     mix: fn(Lanes, Lanes, Lanes) -> Lanes,
-                     word: fn(usize) -> usize,
-                     left: [i32; 4]| {
-        for n in 0..16 {
-            let word = words.get(word(n) % 16).copied().unwrap_or_default();
-            let sine = SINES.get(first + n).copied().unwrap_or_default();
-            let left = left.get(n % 4).copied().unwrap_or_default();
-            let sum = a + mix(b, c, d) + word + Lanes::splat(sine);
-            (a, d, c, b) = (d, c, b, b + ((sum << left) | (sum >> (32 - left))));
-        }
-    };
-    round(0, |x, y, z| z ^ (x & (y ^ z)), |n| n, [7, 12, 17, 22]);
-    round(16, |x, y, z| y ^ (z & (x ^ y)), |n| 5 * n + 1, [5, 9, 14, 20]);
-    round(32, |x, y, z| x ^ y ^ z, |n| 3 * n + 5, [4, 11, 16, 23]);
-    round(48, |x, y, z| y ^ (x | !z), |n| 7 * n, [6, 10, 15, 21]);
-    for (state, new) in state.iter_mut().zip([a, b, c, d]) {
+    let [first, second, third, fourth] = &SINES;
+    let new = round::<7, 12, 17, 22>(*state, first, &words, 1, 0, |x, y, z| z ^ (x & (y ^ z)));
+    let new = round::<5, 9, 14, 20>(new, second, &words, 5, 1, |x, y, z| y ^ (z & (x ^ y)));
+    let new = round::<4, 11, 16, 23>(new, third, &words, 3, 5, |x, y, z| x ^ y ^ z);
+    let new = round::<6, 10, 15, 21>(new, fourth, &words, 7, 0, |x, y, z| y ^ (x | !z));
+    for (state, new) in state.iter_mut().zip(new) {
         *state += new;
     }
+}
+
+/// Sixteen steps, which take the word `by * n + from` each and turn what they have by `A`, `B`, `C` or `D` bits.
+#[inline(always)]
+fn round<const A: i32, const B: i32, const C: i32, const D: i32>(
+    [mut a, mut b, mut c, mut d]: [Lanes; 4],
+    sines: &[u32; 16],
+    words: &[Lanes; 16],
+    by: usize,
+    from: usize,
+    mix: impl Fn(Lanes, Lanes, Lanes) -> Lanes,
+) -> [Lanes; 4] {
+    let turned = |sum: Lanes, bits: i32| (sum << bits) | (sum >> (32 - bits));
+    let added = |n: usize| {
+        let word = words.get((by * n + from) % 16).copied().unwrap_or_default();
+        word + Lanes::splat(sines.get(n).copied().unwrap_or_default())
+    };
+    for n in [0, 4, 8, 12] {
+        a = b + turned(a + mix(b, c, d) + added(n), A);
+        d = a + turned(d + mix(a, b, c) + added(n + 1), B);
+        c = d + turned(c + mix(d, a, b) + added(n + 2), C);
+        b = c + turned(b + mix(c, d, a) + added(n + 3), D);
+    }
+    [a, b, c, d]
 }
 
 #[cfg(test)]

@@ -118,8 +118,11 @@ impl Outgoing {
         };
         let ids = deduplication.as_ref().map(|it| it.id.clone());
         let own = [(TRACE, trace), (SENDER, sender), (DEDUPLICATION_ID, ids)];
-        let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        headers.extend(own);
+        for (name, value) in own {
+            if let Some(value) = value {
+                headers.insert(name.to_owned(), value);
+            }
+        }
         let mut task =
             NewTask::new(named.map_or(Kind::from(KIND_UNSAID), Kind::from), payload).delay(delay);
         task.headers = headers;
