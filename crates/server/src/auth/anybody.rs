@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
-use memchr::memmem;
 use tidegate_core::{Access, Timestamp};
 
 use super::{Gate, Identity, account_of, is_region};
@@ -21,16 +22,11 @@ impl Gate for Anybody {
     }
 }
 
-/// What a credential stands behind.
-const NAME: &[u8] = b"Credential=";
-
 /// `KEY/DATE/REGION/SERVICE/aws4_request`, from the header or from a presigned address.
 fn credential(parts: &Parts) -> Option<Cow<'_, str>> {
-    let header =
-        parts.headers.get(http::header::AUTHORIZATION).map_or(&b""[..], |it| it.as_bytes());
-    if let Some(at) = memmem::find(header, NAME) {
-        let credential =
-            header.get(at + NAME.len()..)?.split(|b| matches!(b, b',' | b' ')).next()?;
+    let header = parts.headers.get(AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
+    let mut members = header.split(|b| matches!(b, b',' | b' '));
+    if let Some(credential) = members.find_map(|member| member.strip_prefix(b"Credential=")) {
         return std::str::from_utf8(credential).ok().map(Cow::Borrowed);
     }
     let query = parts.uri.query()?;

@@ -1,8 +1,11 @@
 //! A connection: requests are read within the limits, one after the other, and answered.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -101,16 +104,23 @@ impl Connection {
         // WHY: of a body that does not say how long it is, room for the longest is taken.
         let room = hint.upper().unwrap_or(most).min(most) as u32;
         let within = self.limits.body_within;
-        let permit = tokio::time::timeout(within, self.bodies.of(room).acquire_many(room)).await;
-        let permit = permit.map_err(|_| Unread::NoRoom)?.map_err(|_| Unread::Broken)?;
+        let bodies = self.bodies.of(room);
+        let permit = soon(within, bodies.acquire_many(room)).await;
+        let permit = permit.ok_or(Unread::NoRoom)?.map_err(|_| Unread::Broken)?;
         if body.is_end_stream() {
             return Ok((Bytes::new(), permit));
         }
-        let whole = tokio::time::timeout(within, collect(&mut body, most as usize));
-        match whole.await {
-            Ok(whole) => Ok(fitting(whole?, permit)),
-            Err(_) => Err(Unread::TooSlow),
-        }
+        let whole = soon(within, collect(&mut body, most as usize)).await;
+        Ok(fitting(whole.ok_or(Unread::TooSlow)??, permit))
+    }
+}
+
+/// What comes within a time. WHY: nearly always it is there, and no clock is asked then.
+async fn soon<F: Future>(within: Duration, coming: F) -> Option<F::Output> {
+    let mut coming = pin!(coming);
+    match poll_fn(|context| Poll::Ready(coming.as_mut().poll(context))).await {
+        Poll::Ready(there) => Some(there),
+        Poll::Pending => tokio::time::timeout(within, coming).await.ok(),
     }
 }
 

@@ -55,22 +55,37 @@ impl Namespace {
         is_name(name).then(|| QueuePath { namespace: self.clone(), name: name.to_owned() })
     }
 
-    /// The queue that `url` means: its last two parts are the account and the name, and a name alone is
-    /// one of this namespace.
+    /// The queue that `url` means.
+    ///
+    /// # Errors
+    /// Those of [`Self::account_and_name`].
     pub(crate) fn queue_at(&self, url: &str) -> Result<QueuePath, Failure> {
+        let (account, name) = self.account_and_name(url)?;
+        let namespace = Self { account: account.into(), region: self.region.clone() };
+        Ok(QueuePath { namespace, name: name.to_owned() })
+    }
+
+    /// The account and the name of the queue that `url` means: its last two parts, and a name alone is one of
+    /// this namespace.
+    ///
+    /// # Errors
+    /// `InvalidAddress` for one without an account, `QueueDoesNotExist` for a name that no queue can have.
+    pub(crate) fn account_and_name<'a>(
+        &'a self,
+        url: &'a str,
+    ) -> Result<(&'a str, &'a str), Failure> {
         let path = url.split_once("://").map_or(url, |(_, rest)| rest);
         let mut parts = path.trim_end_matches('/').rsplit('/');
         let name = parts.next().unwrap_or_default();
-        let account = parts.next().filter(|part| is_account(part));
-        let namespace = match account {
-            Some(account) => Self { account: account.into(), region: self.region.clone() },
+        let account = match parts.next().filter(|part| is_account(part)) {
+            Some(account) => account,
             None if path.contains('/') => return Err(no_address(url)),
-            None => self.clone(),
+            None => &self.account,
         };
         if !is_name(name) {
             return Err(Failure::no_queue());
         }
-        Ok(QueuePath { namespace, name: name.to_owned() })
+        Ok((account, name))
     }
 }
 

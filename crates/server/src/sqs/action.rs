@@ -57,6 +57,17 @@ actions! {
 }
 
 impl Action {
+    /// Whether addresses of queues are answered.
+    pub(crate) const fn answers_addresses(self) -> bool {
+        matches!(
+            self,
+            Self::CreateQueue
+                | Self::GetQueueUrl
+                | Self::ListDeadLetterSourceQueues
+                | Self::ListQueues
+        )
+    }
+
     /// Whether it is asked for where there is no queue's address.
     pub(crate) const fn is_about_all(self) -> bool {
         matches!(self, Self::CreateQueue | Self::ListQueues)

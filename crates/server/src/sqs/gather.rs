@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::oneshot;
 
@@ -49,17 +50,74 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
         F: Fn(Vec<T>) -> Fut + Send + 'static,
         Fut: Future<Output = Outcomes<R>> + Send + 'static,
     {
-        let (answer, outcomes) = oneshot::channel();
-        let begins = {
-            let mut state = self.state();
-            state.waiting.push_back(Group { items, answer });
-            !std::mem::replace(&mut state.is_running, true)
+        let told = match self.begin(items) {
+            Begun::Waiting(told) => told,
+            Begun::First(items) => {
+                let mut running = Box::pin(run(items));
+                match at_once(running.as_mut()) {
+                    Ok(Poll::Ready(outcomes)) => {
+                        self.go_on(run);
+                        return outcomes;
+                    }
+                    Ok(Poll::Pending) => {
+                        let (answer, told) = oneshot::channel();
+                        // WHY: not in the caller's own future, which goes when the client does, and others wait.
+                        tokio::spawn(self.clone().finish(running, answer, run));
+                        told
+                    }
+                    Err(_) => {
+                        self.idle();
+                        return Err(lost());
+                    }
+                }
+            }
         };
-        if begins {
-            begin(self.clone().run(run));
+        told.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Who comes first goes with its own items; others wait for that batch to end.
+    fn begin(&self, items: Vec<T>) -> Begun<T, R> {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.is_running, true) {
+            return Begun::First(items);
         }
-        let lost = |_| Err(Code::InternalFailure.because("The request was lost; try again."));
-        outcomes.await.unwrap_or_else(lost)
+        let (answer, told) = oneshot::channel();
+        state.waiting.push_back(Group { items, answer });
+        Begun::Waiting(told)
+    }
+
+    /// Runs what waits, if anything does.
+    fn go_on<F, Fut>(self: &Arc<Self>, run: F)
+    where
+        F: Fn(Vec<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = Outcomes<R>> + Send + 'static,
+    {
+        let is_done = {
+            let mut state = self.state();
+            state.is_running = !state.waiting.is_empty();
+            !state.is_running
+        };
+        if !is_done {
+            // WHY: whoever was first goes on with its own answer, and does not do others' work instead.
+            tokio::spawn(self.clone().run(run));
+        }
+    }
+
+    /// Ends the batch that is under way, and runs what waits.
+    async fn finish<F, Fut>(
+        self: Arc<Self>,
+        running: Pin<Box<Fut>>,
+        answer: oneshot::Sender<Outcomes<R>>,
+        run: F,
+    ) where
+        F: Fn(Vec<T>) -> Fut,
+        Fut: Future<Output = Outcomes<R>>,
+    {
+        let idle = IdleOnDrop(&self);
+        // Who is gone is told nothing.
+        let _ = answer.send(running.await);
+        drop(idle);
+        self.clone().run(run).await;
     }
 
     async fn run<F, Fut>(self: Arc<Self>, run: F)
@@ -68,12 +126,7 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
         Fut: Future<Output = Outcomes<R>>,
     {
         let _idle = IdleOnDrop(&self);
-        let mut is_first = true;
         while let Some((items, groups)) = self.next() {
-            // WHY: whoever begins goes on with its own answer, and does not do others' work instead.
-            if !std::mem::replace(&mut is_first, false) {
-                tokio::task::yield_now().await;
-            }
             match run(items).await {
                 Ok(outcomes) => {
                     let mut outcomes = outcomes.into_iter();
@@ -109,22 +162,38 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
         }
         Some((items, groups))
     }
+}
+
+impl<T, R> Gather<T, R> {
+    /// Nothing is under way any more, and whoever waits is told that it is lost.
+    fn idle(&self) {
+        let mut state = self.state();
+        state.waiting.clear();
+        state.is_running = false;
+    }
 
     fn state(&self) -> MutexGuard<'_, State<T, R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Goes as far as it can at once, as is all the way with a broker that waits for nothing, and the rest in a task.
-/// WHY: not in the caller's own future, which goes when the client does, and others wait.
-fn begin(running: impl Future<Output = ()> + Send + 'static) {
-    let mut running = Box::pin(running);
+/// How somebody's items begin.
+enum Begun<T, R> {
+    /// Nothing is under way.
+    First(Vec<T>),
+    /// They go with the next batch.
+    Waiting(oneshot::Receiver<Outcomes<R>>),
+}
+
+/// What can be done without waiting for anything. An error is a panic. WHY: of a broker that has its answer at once, a task
+/// of its own would be most of the cost; and a panic is as little the caller's as in a task.
+fn at_once<F: Future>(running: Pin<&mut F>) -> std::thread::Result<Poll<F::Output>> {
     let mut context = Context::from_waker(Waker::noop());
-    // WHY: a panic is as little the caller's as in a task.
-    let begun = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context)));
-    if begun.is_ok_and(|begun| begun.is_pending()) {
-        tokio::spawn(running);
-    }
+    catch_unwind(AssertUnwindSafe(|| running.poll(&mut context)))
+}
+
+fn lost() -> Failure {
+    Code::InternalFailure.because("The request was lost; try again.")
 }
 
 /// WHY: a runner that panics must not leave the others waiting for ever. Their senders go, and the next
@@ -133,16 +202,16 @@ struct IdleOnDrop<'a, T, R>(&'a Gather<T, R>);
 
 impl<T, R> Drop for IdleOnDrop<'_, T, R> {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.is_running && std::thread::panicking() {
-            state.waiting.clear();
-            state.is_running = false;
+        if std::thread::panicking() {
+            self.0.idle();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::sync::{mpsc, oneshot};
 
     use super::*;
@@ -187,13 +256,43 @@ mod tests {
         assert_eq!(outcomes, [vec![20, 30], vec![40], vec![50, 60]]);
     }
 
+    /// While the first is answered, in its own turn, another comes.
+    #[tokio::test(start_paused = true)]
+    async fn what_needs_no_waiting_is_answered_at_once_and_who_came_meanwhile_is_answered_too() {
+        let gather = Gather::<u32, u32>::new(4);
+        let others = Arc::new(Mutex::new(Vec::new()));
+        let run = {
+            let (gather, others) = (gather.clone(), others.clone());
+            move |items: Vec<u32>| {
+                if items == [1] {
+                    let gather = gather.clone();
+                    let other = async move { gather.submit(vec![2], echo).await };
+                    let mut other = Box::pin(other);
+                    assert!(at_once(other.as_mut()).unwrap().is_pending());
+                    others.lock().unwrap().push(other);
+                }
+                echo(items)
+            }
+        };
+        let mut first = Box::pin(gather.submit(vec![1], run));
+        let Poll::Ready(answer) = at_once(first.as_mut()).unwrap() else { panic!("it has waited") };
+        assert_eq!(answer, Ok(vec![1]));
+        let other = others.lock().unwrap().pop().unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(1), other).await;
+        assert_eq!(answer.expect("nobody has run it"), Ok(vec![2]));
+        assert_eq!(gather.submit(vec![3], echo).await, Ok(vec![3]));
+    }
+
+    async fn echo(items: Vec<u32>) -> Outcomes<u32> {
+        Ok(items)
+    }
+
     #[tokio::test]
     async fn a_batch_that_fails_fails_for_all_and_the_next_one_runs() {
         let gather = Gather::<u32, u32>::new(4);
         let failed = gather.submit(vec![1], |_| async { Err(Failure::no_queue()) }).await;
         assert_eq!(failed, Err(Failure::no_queue()));
-        let run = |items: Vec<u32>| async { Ok(items) };
-        assert_eq!(gather.submit(vec![2], run).await, Ok(vec![2]));
+        assert_eq!(gather.submit(vec![2], echo).await, Ok(vec![2]));
     }
 
     #[tokio::test]
@@ -201,7 +300,6 @@ mod tests {
         let gather = Gather::<u32, u32>::new(4);
         let lost = gather.submit(vec![1], |_| async { panic!("on purpose") }).await;
         assert_eq!(lost.unwrap_err().code, Code::InternalFailure);
-        let run = |items: Vec<u32>| async { Ok(items) };
-        assert_eq!(gather.submit(vec![2], run).await, Ok(vec![2]));
+        assert_eq!(gather.submit(vec![2], echo).await, Ok(vec![2]));
     }
 }

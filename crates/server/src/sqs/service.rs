@@ -93,7 +93,7 @@ pub(crate) struct Call<'a> {
     pub(crate) identity: Identity,
     /// Whose queues are meant.
     pub(crate) namespace: Namespace,
-    /// How the client reached the server, such as `http://localhost:9324`.
+    /// How the client reached the server, such as `http://localhost:9324`, for an action that answers addresses.
     origin: String,
 }
 
@@ -169,12 +169,12 @@ impl Service {
         };
         let response = match wire::read(&parts, &body) {
             Ok(Asked::Action(request)) => {
-                let origin = wire::origin(&parts, scheme);
                 let (action, form) = (request.action, request.form());
+                let origin = action.answers_addresses().then(|| wire::origin(&parts, scheme));
                 // WHY: what waits holds no more than it needs. Head and body are parts of what the connection
                 // reads into, which is larger.
                 drop(parts);
-                let mut done = self.perform(identity, origin, &request).await;
+                let mut done = self.perform(identity, origin.unwrap_or_default(), &request).await;
                 let taken = done.as_mut().ok().and_then(|answer| answer.taken.take());
                 return (wire::answer(form, action, done, &request_id), taken);
             }
@@ -251,8 +251,7 @@ impl Call<'_> {
 
     /// The queue that an address means, if they may do what they ask for there.
     pub(crate) fn path(&self, url: Option<&str>) -> Result<QueuePath, Failure> {
-        let url = url.filter(|url| !url.is_empty()).ok_or_else(|| Failure::missing("QueueUrl"))?;
-        let path = self.namespace.queue_at(url)?;
+        let path = self.namespace.queue_at(said(url)?)?;
         self.admit(&path)?;
         Ok(path)
     }
@@ -269,13 +268,23 @@ impl Call<'_> {
 
     /// The queue at an address.
     pub(crate) async fn queue(&self, url: Option<&str>) -> Result<Arc<Queue>, Failure> {
-        self.service.queues().get(&self.path(url)?).await
+        let (queues, region) = (self.service.queues(), &self.namespace.region);
+        let (account, name) = self.namespace.account_and_name(said(url)?)?;
+        match queues.at_hand(account, region, name) {
+            Some(queue) => self.admit(&queue.path).map(|()| queue),
+            None => queues.get(&self.path(url)?).await,
+        }
     }
 
     /// The address of a queue.
     pub(crate) fn url(&self, path: &QueuePath) -> String {
         path.url(&self.origin)
     }
+}
+
+/// The address of a queue, which must be said.
+fn said(url: Option<&str>) -> Result<&str, Failure> {
+    url.filter(|url| !url.is_empty()).ok_or_else(|| Failure::missing("QueueUrl"))
 }
 
 /// Refuses brokers that cannot keep what the protocol promises.
