@@ -13,11 +13,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{SemaphorePermit, watch};
 
 use super::patience::Patience;
+use super::timer::HeadTimer;
 use super::{Bodies, Limits, Phase, cut, ending};
 use crate::sqs::Service;
 
@@ -52,7 +53,7 @@ impl Connection {
             async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
+        http.timer(HeadTimer::default())
             .header_read_timeout(limits.head_within)
             .max_buf_size(limits.head_bytes_max)
             .max_headers(limits.headers_max)

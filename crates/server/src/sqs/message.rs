@@ -30,6 +30,8 @@ const BODY_BYTES: &str = "AWS.BodyBytes";
 const OURS: &str = "AWS.";
 /// The attribute that is the task's kind, as in CloudEvents.
 const KIND: &str = "type";
+/// Where its type is.
+const KIND_TYPE: &str = "AWS.Type.type";
 /// The kind of a message that does not say it. WHY: not the queue's name, which would be another after
 /// a move to another queue.
 const KIND_UNSAID: &str = "message";
@@ -107,7 +109,7 @@ impl Outgoing {
         let mut headers = Headers::new();
         let named = take_kind(&mut attributes);
         if named.is_some() {
-            headers.insert(type_of(KIND), TEXT.into());
+            headers.insert(KIND_TYPE.into(), TEXT.into());
         }
         let payload = if headers_bytes(&attributes) + OWN_HEADERS_BYTES > HEADERS_BYTES_MAX {
             headers.insert(BODY_BYTES.into(), body.len().to_string());
@@ -184,7 +186,7 @@ pub(crate) fn read(task: &Task) -> (Cow<'_, str>, Attributes) {
     attributes.extend(theirs.filter_map(|(name, value)| {
         Some((name.clone(), from_header(value, task.headers.get(&type_of(name)))?))
     }));
-    if task.kind != KIND_UNSAID || task.headers.contains_key(&type_of(KIND)) {
+    if task.kind != KIND_UNSAID || task.headers.contains_key(KIND_TYPE) {
         attributes.entry(KIND.into()).or_insert_with(|| Attribute::text(task.kind.as_str()));
     }
     match std::str::from_utf8(body).ok().filter(|body| is_allowed(body)) {

@@ -72,7 +72,7 @@ pub(super) async fn send(call: &Call<'_>, request: &Request<'_>) -> Result<Answe
     let outcomes = queue.place.enqueue(vec![message.into_task()]).await;
     let outcomes = call.service().queues().seen(&queue.name, outcomes)?;
     let enqueued = outcomes.into_iter().next().unwrap_or_else(|| Err(unknown()));
-    request.answer_often(&told(&queue, answer, enqueued?))
+    request.answer_often(&told(&queue, answer, &enqueued?))
 }
 
 pub(super) async fn send_batch(call: &Call<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
@@ -123,7 +123,7 @@ pub(super) async fn send_batch(call: &Call<'_>, request: &Request<'_>) -> Result
     let done = done.into_iter().map(|(id, checked)| {
         let entry = checked.and_then(|answer| {
             let enqueued = outcomes.next().unwrap_or_else(|| Err(unknown()))?;
-            Ok(told(&queue, answer, enqueued))
+            Ok(told(&queue, answer, &enqueued))
         });
         (id, entry)
     });
@@ -208,9 +208,10 @@ fn ready(call: &Call<'_>, queue: &Queue, sent: Sent<'_>) -> Result<Ready, Failur
     Ok(Ready { message, answer, bytes })
 }
 
-fn told(queue: &Queue, answer: SendMessageResult, enqueued: Enqueued) -> SendMessageResult {
-    let sequence = queue.hot.is_fifo.then(|| sequence_number(enqueued.sequence));
-    SendMessageResult { message_id: enqueued.id.into(), sequence_number: sequence, ..answer }
+fn told(queue: &Queue, mut answer: SendMessageResult, enqueued: &Enqueued) -> SendMessageResult {
+    answer.message_id = enqueued.id.into();
+    answer.sequence_number = queue.hot.is_fifo.then(|| sequence_number(enqueued.sequence));
+    answer
 }
 
 fn most(call: &Call<'_>, queue: &Queue) -> usize {

@@ -44,7 +44,7 @@ pub(super) async fn change_batch(
         let timeout = visibility_timeout.unwrap_or(0);
         let changed = change_one(call.service(), &queue, receipt_handle.as_ref(), timeout).await;
         if let Err(Failure { code: Code::QueueDoesNotExist, .. }) = &changed {
-            let _ = call.service().queues().seen(&queue.name, changed)?;
+            call.service().queues().seen(&queue.name, changed)?;
             continue;
         }
         done.push((id.unwrap_or_default(), changed));
