@@ -1,8 +1,8 @@
 //! What listens: the protocol on TCP ports.
 //!
 //! `door` lets connections in and bounds how many, `http` reads requests within the limits and answers
-//! them, `patience` ends connections whose clients do not take their answers, `timer` those whose do not ask, `tls` is what a server proves
-//! itself with.
+//! them, `patience` ends connections whose clients do not take their answers and `timer` those whose do
+//! not ask, `tls` is what a server proves itself with.
 
 mod door;
 mod http;

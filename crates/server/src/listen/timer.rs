@@ -1,5 +1,6 @@
-//! The clock of a connection: one timer of the runtime for all its heads. WHY: hyper makes one for each head and drops
-//! it when the head is there, and to put a timer among all others and take it out again costs more than to move its end.
+//! The clock of a connection: one timer of the runtime for all its heads. WHY: hyper makes one for each
+//! head and drops it when the head is there, and to put a timer among all others and take it out again
+//! costs more than to move its end.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -185,8 +185,8 @@ enum Begun<T, R> {
     Waiting(oneshot::Receiver<Outcomes<R>>),
 }
 
-/// What can be done without waiting for anything. An error is a panic. WHY: of a broker that has its answer at once, a task
-/// of its own would be most of the cost; and a panic is as little the caller's as in a task.
+/// What can be done without waiting for anything. An error is a panic. WHY: where a broker has its answer at
+/// once, a task for it is a cost of its own; and a panic is as little the caller's as in a task.
 fn at_once<F: Future>(running: Pin<&mut F>) -> std::thread::Result<Poll<F::Output>> {
     let mut context = Context::from_waker(Waker::noop());
     catch_unwind(AssertUnwindSafe(|| running.poll(&mut context)))

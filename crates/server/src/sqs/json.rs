@@ -1,5 +1,5 @@
-//! The JSON of the answers that are given most often: what serde_json writes of the same shapes, in less time. WHY:
-//! most of their text cannot have anything to escape, and how long they become is known before.
+//! The JSON of the answers that are given most often: what serde_json writes of the same shapes, in less
+//! time. WHY: most of their text cannot have anything to escape, and how long they become is known before.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use super::shapes::{
 
 type Result = serde_json::Result<()>;
 
-/// Bytes of an answer beside its messages, of names and of all that has always the same length; enough for nearly all.
+/// Bytes of names, and of values that are always as long, in an answer or a message. Enough for nearly all.
 const BESIDE: usize = 256;
 /// So many bytes are looked through before any is written.
 const BLOCK: usize = 64;

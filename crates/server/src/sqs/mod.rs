@@ -1,10 +1,11 @@
 //! The protocol of Amazon SQS over a broker.
 //!
 //! `action` names what can be asked and `actions` does it; `shapes` has one type for each request and
-//! answer, which `wire` reads and writes in both forms with the help of `query` and `json`; `errors` are the
-//! protocol's, and `digests` (many at once: `md5s`) what clients compare. What its words are among ours is in `message` (a task), `attributes` (a queue's spec),
-//! `receipt` (a lease's token) and `account` (a queue's name). `room` bounds what
-//! answers take, and `polls` how many receives wait.
+//! answer, which `wire` reads and writes in both forms with the help of `query` and `json`; `errors` are
+//! the protocol's, and `digests` (many at once: `md5s`) what clients compare with their own. What its words
+//! are among ours is in `message` (a task), `attributes` (a queue's spec), `receipt` (a lease's token) and
+//! `account` (a queue's name). `queues` are those in use, on the way to which requests `gather`. `room`
+//! bounds what answers take, and `polls` how many receives wait.
 
 mod account;
 mod action;

@@ -81,8 +81,8 @@ impl Queues {
         }
     }
 
-    /// A queue of the own namespace, if nothing about it needs to be read. WHY: it is what nearly every request asks for, and
-    /// here it is found by its name as it stands in the request.
+    /// A queue of the own namespace, if nothing about it needs to be read. WHY: it is what nearly every
+    /// request asks for, and here it is found by its name as it stands in the request.
     pub(crate) fn at_hand(&self, account: &str, region: &str, name: &str) -> Option<Arc<Queue>> {
         let Namespace { account: own, region: own_region } = &self.own;
         if (account, region) != (own, own_region) {
