@@ -57,9 +57,13 @@ mod tests {
     fn an_account_is_an_access_key_of_twelve_digits_and_the_region_is_in_the_scope() {
         let header = "AWS4-HMAC-SHA256 Credential=111122223333/20261128/eu-west-1/sqs/aws4_request, \
                       SignedHeaders=host, Signature=00";
-        let named = identity(Request::builder().header("authorization", header));
-        assert_eq!(named.account.as_deref(), Some("111122223333"));
-        assert_eq!(named.region.as_deref(), Some("eu-west-1"));
+        let turned = "AWS4-HMAC-SHA256 SignedHeaders=host,Signature=00,\
+                      Credential=111122223333/20261128/eu-west-1/sqs/aws4_request";
+        for header in [header, turned] {
+            let named = identity(Request::builder().header("authorization", header));
+            assert_eq!(named.account.as_deref(), Some("111122223333"));
+            assert_eq!(named.region.as_deref(), Some("eu-west-1"));
+        }
     }
 
     #[test]

@@ -335,8 +335,17 @@ mod tests {
         }
 
         async fn ask(&self, action: &str, body: String) -> http::Response<Bytes> {
+            self.ask_as("k/20260101/us-east-1", action, body).await
+        }
+
+        /// The same with an access key and a region, as `KEY/DATE/REGION`.
+        async fn ask_as(&self, who: &str, action: &str, body: String) -> http::Response<Bytes> {
             let request = http::Request::post("/")
                 .header("host", "localhost")
+                .header(
+                    "authorization",
+                    format!("AWS4-HMAC-SHA256 Credential={who}/sqs/aws4_request"),
+                )
                 .header("content-type", "application/x-amz-json-1.0")
                 .header("x-amz-target", format!("AmazonSQS.{action}"));
             let (parts, ()) = request.body(()).unwrap().into_parts();
@@ -358,6 +367,25 @@ mod tests {
 
     fn ends_its_connection(answer: &http::Response<Bytes>) -> bool {
         answer.headers().get(CONNECTION).is_some_and(|value| value == "close")
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_is_at_hand_is_that_of_its_account_and_region_alone() {
+        let stand = Stand::new().await;
+        let receive = |who: &'static str, url: &str| {
+            stand.ask_as(who, "ReceiveMessage", format!(r#"{{"QueueUrl":"{url}"}}"#))
+        };
+        for (who, url) in [
+            ("111122223333/20260101/us-east-1", "mail"),
+            ("k/20260101/us-east-1", "http://localhost/111122223333/mail"),
+            ("k/20260101/eu-west-1", URL),
+        ] {
+            let answer = receive(who, url).await;
+            let text = String::from_utf8_lossy(answer.body());
+            assert!(text.contains("QueueDoesNotExist"), "{who} {url}: {text}");
+        }
+        let own = receive("k/20260101/us-east-1", "mail").await;
+        assert!(String::from_utf8_lossy(own.body()).contains("hello"));
     }
 
     #[tokio::test(start_paused = true)]
