@@ -339,7 +339,12 @@ mod tests {
         }
 
         /// The same with an access key and a region, as `KEY/DATE/REGION`.
-        async fn ask_as(&self, who: &str, action: &str, body: String) -> http::Response<Bytes> {
+        async fn ask_as(
+            &self,
+            who: &str,
+            action: &str,
+            body: impl Into<Bytes>,
+        ) -> http::Response<Bytes> {
             let request = http::Request::post("/")
                 .header("host", "localhost")
                 .header(
@@ -367,6 +372,18 @@ mod tests {
 
     fn ends_its_connection(answer: &http::Response<Bytes>) -> bool {
         answer.headers().get(CONNECTION).is_some_and(|value| value == "close")
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_no_text_cannot_be_read_and_where_is_said() {
+        let stand = Stand::new().await;
+        let mut body = format!(r#"{{"QueueUrl":"{URL}","MessageBody":"."}}"#).into_bytes();
+        let at = body.iter().rposition(|b| *b == b'.').unwrap();
+        body[at] = 0xff;
+        let answer = stand.ask_as("k/20260101/us-east-1", "SendMessage", body).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        let text = String::from_utf8_lossy(answer.body());
+        assert!(text.contains("cannot be read") && text.contains("column"), "{text}");
     }
 
     #[tokio::test]
