@@ -313,6 +313,7 @@ fn check(broker: &Broker) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use md5::{Digest, Md5};
     use tidegate_core::{ManualClock, memory};
     use tokio::time::Instant;
 
@@ -384,6 +385,22 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
         let text = String::from_utf8_lossy(answer.body());
         assert!(text.contains("cannot be read") && text.contains("column"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn the_md5_of_a_body_is_that_of_all_its_bytes() {
+        let stand = Stand::new().await;
+        for (escaped, body) in [(" ", " "), (r"a\n", "a\n"), (r"\tb ", "\tb ")] {
+            let md5 = crate::sqs::digests::hex(&Md5::digest(body));
+            let one = format!(r#"{{"QueueUrl":"{URL}","MessageBody":"{escaped}"}}"#);
+            let entry = format!(r#"{{"Id":"1","MessageBody":"{escaped}"}}"#);
+            let batch = format!(r#"{{"QueueUrl":"{URL}","Entries":[{entry}]}}"#);
+            for (action, request) in [("SendMessage", one), ("SendMessageBatch", batch)] {
+                let answer = stand.ask(action, request).await;
+                let text = String::from_utf8_lossy(answer.body());
+                assert!(text.contains(&md5), "{body:?}: {text}");
+            }
+        }
     }
 
     #[tokio::test]
