@@ -57,14 +57,17 @@ actions! {
 }
 
 impl Action {
-    /// Whether addresses of queues are answered.
-    pub(crate) const fn answers_addresses(self) -> bool {
+    /// Whether it is about messages alone, and no address of a queue is answered.
+    pub(crate) const fn is_about_messages(self) -> bool {
         matches!(
             self,
-            Self::CreateQueue
-                | Self::GetQueueUrl
-                | Self::ListDeadLetterSourceQueues
-                | Self::ListQueues
+            Self::SendMessage
+                | Self::SendMessageBatch
+                | Self::ReceiveMessage
+                | Self::DeleteMessage
+                | Self::DeleteMessageBatch
+                | Self::ChangeMessageVisibility
+                | Self::ChangeMessageVisibilityBatch
         )
     }
 

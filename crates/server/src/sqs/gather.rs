@@ -50,29 +50,34 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
         F: Fn(Vec<T>) -> Fut + Send + 'static,
         Fut: Future<Output = Outcomes<R>> + Send + 'static,
     {
-        let told = match self.begin(items) {
-            Begun::Waiting(told) => told,
-            Begun::First(items) => {
-                let mut running = Box::pin(run(items));
-                match at_once(running.as_mut()) {
-                    Ok(Poll::Ready(outcomes)) => {
-                        self.go_on(run);
-                        return outcomes;
-                    }
-                    Ok(Poll::Pending) => {
-                        let (answer, told) = oneshot::channel();
-                        // WHY: not in the caller's own future, which goes when the client does, and others wait.
-                        tokio::spawn(self.clone().finish(running, answer, run));
-                        told
-                    }
-                    Err(_) => {
-                        self.idle();
-                        return Err(lost());
-                    }
-                }
+        match self.begin(items) {
+            Begun::First(items) => self.first(items, run).await,
+            Begun::Waiting(told) => told.await.unwrap_or_else(|_| Err(lost())),
+        }
+    }
+
+    async fn first<F, Fut>(self: &Arc<Self>, items: Vec<T>, run: F) -> Outcomes<R>
+    where
+        F: Fn(Vec<T>) -> Fut + Send + 'static,
+        Fut: Future<Output = Outcomes<R>> + Send + 'static,
+    {
+        let mut running = Box::pin(run(items));
+        match at_once(running.as_mut()) {
+            Ok(Poll::Ready(outcomes)) => {
+                self.go_on(run);
+                outcomes
             }
-        };
-        told.await.unwrap_or_else(|_| Err(lost()))
+            Ok(Poll::Pending) => {
+                let (answer, told) = oneshot::channel();
+                // WHY: not in the caller's own future, which goes when the client does, and others wait.
+                tokio::spawn(self.clone().finish(running, answer, run));
+                told.await.unwrap_or_else(|_| Err(lost()))
+            }
+            Err(_) => {
+                self.idle();
+                Err(lost())
+            }
+        }
     }
 
     /// Who comes first goes with its own items; others wait for that batch to end.
@@ -92,12 +97,12 @@ impl<T: Send + 'static, R: Send + 'static> Gather<T, R> {
         F: Fn(Vec<T>) -> Fut + Send + 'static,
         Fut: Future<Output = Outcomes<R>> + Send + 'static,
     {
-        let is_done = {
+        let others_wait = {
             let mut state = self.state();
             state.is_running = !state.waiting.is_empty();
-            !state.is_running
+            state.is_running
         };
-        if !is_done {
+        if others_wait {
             // WHY: whoever was first goes on with its own answer, and does not do others' work instead.
             tokio::spawn(self.clone().run(run));
         }

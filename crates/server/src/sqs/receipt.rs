@@ -64,7 +64,8 @@ impl Receipt {
         if handle.len() > CHARS_MAX {
             return None;
         }
-        let mut bytes = [0; HEAD_BYTES + TOKEN_BYTES_MAX];
+        // INVARIANT: what the longest handle can hold, for a buffer that is too short is a panic.
+        let mut bytes = [0; CHARS_MAX / 4 * 3];
         let bytes = STANDARD.decode(handle.as_bytes(), Out::from_slice(&mut bytes)).ok()?;
         let (head, token) = bytes.split_at_checked(HEAD_BYTES)?;
         let (told, checked) = head.split_at_checked(HEAD_BYTES - CHECK_BYTES)?;
@@ -126,6 +127,18 @@ mod tests {
                 Receipt::read(&STANDARD.encode_to_string(bytes), &queue("a")).is_err(),
                 "bit {bit}"
             );
+        }
+    }
+
+    #[test]
+    fn the_longest_handle_reads_back_and_one_that_is_longer_is_none() {
+        let token = LeaseToken::from_slice(&[0xff; TOKEN_BYTES_MAX]);
+        let longest = Receipt { token, ..receipt() };
+        let handle = longest.to_handle(&queue("a"));
+        assert_eq!(handle.len(), CHARS_MAX);
+        assert_eq!(Receipt::read(&handle, &queue("a")), Ok(longest));
+        for chars in CHARS_MAX - 4..=CHARS_MAX + 4 {
+            assert!(Receipt::read(&"A".repeat(chars), &queue("a")).is_err(), "{chars}");
         }
     }
 

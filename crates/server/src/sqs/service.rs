@@ -93,7 +93,8 @@ pub(crate) struct Call<'a> {
     pub(crate) identity: Identity,
     /// Whose queues are meant.
     pub(crate) namespace: Namespace,
-    /// How the client reached the server, such as `http://localhost:9324`, for an action that answers addresses.
+    /// How the client reached the server, such as `http://localhost:9324`. Empty where the action is about
+    /// messages alone.
     origin: String,
 }
 
@@ -170,7 +171,7 @@ impl Service {
         let response = match wire::read(&parts, &body) {
             Ok(Asked::Action(request)) => {
                 let (action, form) = (request.action, request.form());
-                let origin = action.answers_addresses().then(|| wire::origin(&parts, scheme));
+                let origin = (!action.is_about_messages()).then(|| wire::origin(&parts, scheme));
                 // WHY: what waits holds no more than it needs. Head and body are parts of what the connection
                 // reads into, which is larger.
                 drop(parts);
